@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.metadata import entry_points
 from typing import Generic, TypeVar
 
@@ -41,8 +41,7 @@ class Registry(Generic[T]):
         self._load_plugins()
         if name in self._items:
             return self._items[name]
-        near = difflib.get_close_matches(name, self._items, n=1, cutoff=0.4)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
+        hint = nearest(name, self._items)
         raise UnknownName(f"no {self.kind} named {name!r}.{hint} Known: {', '.join(self)}")
 
     def __iter__(self) -> Iterator[str]:
@@ -60,3 +59,13 @@ class Registry(Generic[T]):
         for point in entry_points(group=self.group):
             if point.name not in self._items:
                 self.add(point.name, point.load())
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint to append to an error, or "" when nothing known is close.
+
+    >>> nearest("evalute", ["embed", "evaluate"])
+    " Did you mean 'evaluate'?"
+    """
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
+    return f" Did you mean {near[0]!r}?" if near else ""

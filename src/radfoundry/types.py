@@ -69,7 +69,12 @@ class Frames:
     def image(self, index: int) -> Image:
         """One frame as an Image."""
         return Image(
-            self.array[index], self.display_range, "a.u.", self.spacing_mm, self.modality, self.source,
+            self.array[index],
+            self.display_range,
+            "a.u.",
+            self.spacing_mm,
+            self.modality,
+            self.source,
             (*self.record, f"frame {index} of {len(self.array)}"),
         )
 
