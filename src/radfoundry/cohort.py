@@ -122,9 +122,7 @@ class Cohort:
         value = self.table[self._column(column)].iloc[case_index]
         if pd.isna(value):
             case = self.table["case_id"].iloc[case_index]
-            raise TableError(
-                f"{self.name}: case {case!r} has no image in column {column!r}. Skip it or fill it"
-            )
+            raise TableError(f"{self.name}: case {case!r} has no image in column {column!r}. Fill it in")
         return self.root / str(value)
 
     def mask_path(self, case_index: int, column: str = "mask") -> Path | None:
@@ -153,9 +151,7 @@ class Cohort:
         column = self.table[self._column(f"y:{target}")]
         distinct = column.dropna().unique()
         if len(distinct) == 0:
-            raise TableError(
-                f"{self.name}: column 'y:{target}' is empty in all {len(self)} rows. Fill in labels"
-            )
+            raise TableError(f"{self.name}: column 'y:{target}' is empty in every row. Fill in labels")
         if len(distinct) == 1 and not allow_constant:
             raise TableError(
                 f"{self.name}: column 'y:{target}' is constant: every labelled row is {distinct[0]!r}. "
@@ -178,8 +174,11 @@ class Cohort:
         return replace(self, table=self.table.loc[index].reset_index(drop=True))
 
     def digest(self) -> str:
-        """sha256 of the table's content; the order of columns does not matter, that of rows does."""
-        text = self.table[sorted(self.table.columns)].to_csv(index=False, lineterminator="\n")
+        """sha256 of the table's content. Neither column order nor where files lie counts."""
+        table = self.table[sorted(self.table.columns)].copy()
+        for column in _file_columns(table):
+            table[column] = table[column].map(lambda v: str(v).rsplit("/", 1)[-1], na_action="ignore")
+        text = table.to_csv(index=False, lineterminator="\n", float_format="%.9g")
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _about(self, target: str) -> Mapping[str, Any]:
@@ -286,7 +285,8 @@ def _locate(path: Path) -> Path:
             if (path / candidate).is_file():
                 return path / candidate
         raise TableError(
-            f"{path}: a folder without cohort.csv or cohort.parquet. Make one: radfoundry cohort from {path} --out DIR"
+            f"{path}: a folder without cohort.csv or cohort.parquet. "
+            f"Make one: radfoundry cohort from {path} --out DIR"
         )
     if not path.is_file():
         raise TableError(f"{path}: no such file. Check the path")
@@ -310,9 +310,7 @@ def _read_meta(file: Path) -> dict[str, Any]:
         if not isinstance(meta, dict):
             raise TableError(f"{side.name}: expected `name: value` lines, got {type(meta).__name__}")
         if int(meta.get("format", FORMAT)) > FORMAT:
-            raise TableError(
-                f"{side.name}: format {meta['format']} is newer than {FORMAT}: update radfoundry"
-            )
+            raise TableError(f"{side.name}: format {meta['format']} is not known: update radfoundry")
         return meta
     return {}
 
@@ -340,7 +338,7 @@ def _read_csv(file: Path) -> pd.DataFrame:
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as cause:
         reason = str(cause).replace("Error tokenizing data. C error: ", "").strip()
         raise TableError(
-            f"{file.name}: unreadable as CSV: {reason}. Quote cells that hold {separator!r}, and close all quotes"
+            f"{file.name}: unreadable as CSV: {reason}. Close all quotes, and quote cells with {separator!r}"
         ) from cause
 
 
@@ -399,8 +397,8 @@ def _as_number(
     wrong = np.flatnonzero((numbers.isna() & values.notna()) | np.isinf(numbers))
     if len(wrong):
         raise TableError(
-            f"{where}: row {at[wrong[0]]}, column {column!r}: {values.iloc[wrong[0]]!r} is text where a number "
-            f"belongs{_more(wrong)}. Write a number with a decimal point, or leave the cell empty"
+            f"{where}: row {at[wrong[0]]}, column {column!r}: {values.iloc[wrong[0]]!r} is text where a "
+            f"number belongs{_more(wrong)}. Write a number with a decimal point, or leave the cell empty"
         )
     return numbers
 
@@ -473,7 +471,7 @@ def _identify(
         first = at[np.flatnonzero(table["case_id"] == value)[0]]
         raise TableError(
             f"{where}: row {at[again[0]]}, column 'case_id': {value!r} was used in row {first} already"
-            f"{_more(again)}. A case has one row: rename it, or put further images into 'image:<view>' columns"
+            f"{_more(again)}. A case has one row: rename it, or use 'image:<view>' columns for more images"
         )
     if "patient_id" not in table:
         table.insert(1, "patient_id", table["case_id"])
@@ -481,9 +479,7 @@ def _identify(
     lacking = table["patient_id"].isna()
     if lacking.any():
         table["patient_id"] = table["patient_id"].where(~lacking, table["case_id"])
-        notes.append(
-            f"'patient_id' is empty in {lacking.sum()} rows: these cases count as patients of their own"
-        )
+        notes.append(f"'patient_id' is empty in {lacking.sum()} rows, each taken to be a patient of its own")
     return table, notes
 
 
@@ -508,17 +504,15 @@ def _check_images(cohort: Cohort, at: np.ndarray, where: str, check_files: bool)
         wrong = [i for i, value in enumerate(table[column]) if not _exists(value, cohort.root)]
         if wrong:
             raise TableError(
-                f"{where}: row {at[wrong[0]]}, column {column!r}: no such file: {table[column].iloc[wrong[0]]}"
-                f"{_more(wrong)}. Paths are relative to {cohort.root}"
+                f"{where}: row {at[wrong[0]]}, column {column!r}: no such file: "
+                f"{table[column].iloc[wrong[0]]}{_more(wrong)}. Paths are relative to {cohort.root}"
             )
 
 
 def _check_values(table: pd.DataFrame, at: np.ndarray, where: str) -> None:
     if "age" in table:
         _refuse(table["age"] < 0, table["age"], at, where, "a negative age. Write the age in years")
-        _refuse(
-            table["age"] > 130, table["age"], at, where, "not an age in years. Convert it, or empty the cell"
-        )
+        _refuse(table["age"] > 130, table["age"], at, where, "not an age in years. Mend or empty it")
     for column in table:
         if column.startswith("time:"):
             _refuse(table[column] < 0, table[column], at, where, "a negative time. Count from the start date")

@@ -104,7 +104,8 @@ def by_date(dates: Any, cut: Any, *, patient: Any = None) -> Fold:
     held = (when >= pd.Timestamp(cut)).to_numpy()
     if not held.any() or held.all():
         raise NotEnoughData(
-            f"the cut {cut} leaves one side empty: dates run from {when.min():%Y-%m-%d} to {when.max():%Y-%m-%d}"
+            f"the cut {cut} leaves one side empty: dates run from "
+            f"{when.min():%Y-%m-%d} to {when.max():%Y-%m-%d}"
         )
     return _fold(held, patient)
 
@@ -136,7 +137,7 @@ def check_patients(patient: Any, part: Any, *, rows: Any = None, where: str = "s
         if parts[first] != parts[i]:
             raise TableError(
                 f"{where}: row {rows[i]}, column 'split': this patient is in {parts[i]!r} here and in "
-                f"{parts[first]!r} in row {rows[first]}. A patient belongs to one part: move all their rows together"
+                f"{parts[first]!r} in row {rows[first]}. Move all rows of a patient into one part"
             )
 
 

@@ -16,6 +16,8 @@ import pandas as pd
 
 MAX_LEVELS = 10
 
+Line = tuple[str, str, dict[str, str], float]  # characteristic, level, cell of each group, smd
+
 
 def table_one(
     table: pd.DataFrame, columns: Sequence[str], *, by: str | None = None, patient: str | None = None
@@ -28,7 +30,7 @@ def table_one(
     if by is not None:
         for level in sorted(table[by].dropna().unique()):
             groups[f"{by}={_word(level)}"] = table[table[by] == level]
-    lines: list[tuple[str, str, dict[str, str], float]] = []
+    lines: list[Line] = []
     lines.append(("cases", "n", {g: str(len(t)) for g, t in groups.items()}, np.nan))
     if patient is not None:
         lines.append(("patients", "n", {g: str(t[patient].nunique()) for g, t in groups.items()}, np.nan))
@@ -88,7 +90,7 @@ def smd_categorical(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.sqrt(gap @ np.linalg.solve(cov, gap)))
 
 
-def _describe(column: str, groups: dict[str, pd.DataFrame]) -> list[tuple[str, str, dict[str, str], float]]:
+def _describe(column: str, groups: dict[str, pd.DataFrame]) -> list[Line]:
     whole = groups["overall"][column]
     if pd.api.types.is_datetime64_any_dtype(whole):
         lines = [(column, "first to last", {g: _period(t[column]) for g, t in groups.items()}, np.nan)]
@@ -101,7 +103,7 @@ def _describe(column: str, groups: dict[str, pd.DataFrame]) -> list[tuple[str, s
     return lines
 
 
-def _continuous(column: str, groups: dict[str, pd.DataFrame]) -> list[tuple[str, str, dict[str, str], float]]:
+def _continuous(column: str, groups: dict[str, pd.DataFrame]) -> list[Line]:
     values = {g: t[column].dropna().to_numpy(float) for g, t in groups.items()}
     smd = _largest(smd_continuous, list(values.values())[1:])
     return [
@@ -110,9 +112,7 @@ def _continuous(column: str, groups: dict[str, pd.DataFrame]) -> list[tuple[str,
     ]
 
 
-def _categorical(
-    column: str, groups: dict[str, pd.DataFrame]
-) -> list[tuple[str, str, dict[str, str], float]]:
+def _categorical(column: str, groups: dict[str, pd.DataFrame]) -> list[Line]:
     values = {g: t[column].dropna() for g, t in groups.items()}
     common = values["overall"].value_counts().index.tolist()
     levels = sorted(common) if len(common) <= MAX_LEVELS else common[:MAX_LEVELS]
