@@ -1,0 +1,157 @@
+"""An encoder that is loaded: it checks an image, prepares it, and turns batches into vectors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from radfoundry.encoders.card import EncoderCard
+from radfoundry.errors import InputMismatch
+from radfoundry.preprocess import recipe as recipes
+from radfoundry.types import Image
+
+CODE_VERSION = 1
+"""Raised whenever a change here or in `preprocess.recipe` would change an embedding."""
+
+_UNSTATED_MODALITY = ("", "OT")
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A network ready to run. forward: (B, C, H, W) float32 -> (B, dim) float32.
+
+    engine: what runs it and in which precision, for the manifest ("OpenVINO bf16", "torch fp32 on cpu").
+    weights: SHA-256 of the weights (for random ones, of the recipe that made them).
+    revision: the commit that was resolved, where the source has commits.
+    verified: whether the weights were checked against the card's checksum.
+    """
+
+    forward: Callable[[np.ndarray], np.ndarray]
+    engine: str
+    weights: str
+    revision: str = ""
+    verified: bool = False
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """card: what it is. fingerprint: changes when a vector could. provenance: for the manifest."""
+
+    card: EncoderCard
+    backend: Backend
+    fingerprint: str
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def dim(self) -> int:
+        """Length of an embedding."""
+        return self.card.dim
+
+    def check(self, image: Image) -> tuple[str, ...]:
+        """Hold an image against the input contract: raises InputMismatch, or returns what to note."""
+        return check_input(self.card, image)
+
+    def prepare(self, image: Image) -> np.ndarray:
+        """The model's input, (C, H, W) float32, after the contract was checked."""
+        self.check(image)
+        return recipes.apply(image, self.card.recipe)
+
+    def encode(self, batch: np.ndarray) -> np.ndarray:
+        """(B, C, H, W) float32 -> (B, dim) float32."""
+        recipe = self.card.recipe
+        expected = (recipe.channels, recipe.input_size, recipe.input_size)
+        if batch.ndim != 4 or batch.shape[1:] != expected:
+            raise InputMismatch(
+                f"{self.card.name} takes batches of {expected} (channels, rows, columns), not "
+                f"{batch.shape[1:]}. Make them with encoder.prepare(image)."
+            )
+        vectors = self.backend.forward(np.ascontiguousarray(batch, dtype=np.float32))
+        return np.ascontiguousarray(vectors, dtype=np.float32)
+
+
+def make_encoder(card: EncoderCard, backend: Backend) -> Encoder:
+    """Put card and network together and fingerprint them."""
+    identity = {
+        "name": card.name,
+        "revision": backend.revision or card.revision,
+        "weights": backend.weights,
+        "recipe": card.recipe.as_dict(),
+        "output": card.output,
+        "engine": backend.engine,
+        "code": CODE_VERSION,
+    }
+    text = json.dumps(identity, sort_keys=True)
+    provenance = identity | {
+        "source": card.source,
+        "checksum_verified": backend.verified,
+        "licence": card.licence.name,
+        "licence_restricted": card.licence.restricted,
+    }
+    return Encoder(card, backend, hashlib.sha256(text.encode()).hexdigest(), provenance)
+
+
+def check_input(card: EncoderCard, image: Image) -> tuple[str, ...]:
+    """Refuse what the encoder was not made for; note what is doubtful.
+
+    Raises InputMismatch, naming the image and the way to mend it.
+    """
+    where = image.source or "image"
+    if image.modality in _UNSTATED_MODALITY:
+        raise InputMismatch(
+            f"{where} does not say its modality, and {card.name} accepts only {_listed(card.modalities)}. "
+            f"State it once for the cohort: `modality: {card.modalities[0]}` in cohort.yaml."
+        )
+    if image.modality not in card.modalities:
+        raise InputMismatch(
+            f"{where} has modality {image.modality}; {card.name} was made for {_listed(card.modalities)}. "
+            "Choose an encoder for this modality (`radfoundry encoders`), or mend `modality:` in cohort.yaml."
+        )
+    if image.unit == "HU" and "CT" not in card.modalities:
+        raise InputMismatch(
+            f"{where} is in Hounsfield units, as CT is; {card.name} was made for {_listed(card.modalities)}. "
+            "Choose an encoder that accepts CT (`radfoundry encoders`)."
+        )
+    return (*_check_colour(card, image, where), *_check_pixels(card, image, where))
+
+
+def _check_colour(card: EncoderCard, image: Image, where: str) -> tuple[str, ...]:
+    if not image.is_colour:
+        return ()
+    if recipes.same_channels(image):
+        return ("three equal channels read as grey",)
+    if not card.colour:
+        raise InputMismatch(
+            f"{where} is a colour picture; {card.name} reads grey ones only. Export it without colour "
+            "overlays or annotations, or use an encoder of natural images."
+        )
+    return ()
+
+
+def _check_pixels(card: EncoderCard, image: Image, where: str) -> tuple[str, ...]:
+    low, high = float(image.array.min()), float(image.array.max())
+    if not (np.isfinite(low) and np.isfinite(high)):  # NaN and infinity survive min and max
+        raise InputMismatch(f"{where} holds pixels that are not finite. Export it again from its source.")
+    if low == high:
+        raise InputMismatch(f"{where} is constant (every pixel is {low:g}): it shows nothing. Leave it out.")
+    bottom, top = image.display_range
+    if not bottom < top:
+        raise InputMismatch(f"{where} has the empty display range {bottom:g} to {top:g}. Set a window.")
+    if high <= bottom or low >= top:
+        raise InputMismatch(
+            f"{where} lies outside its display range ({low:g} to {high:g}, shown {bottom:g} to {top:g}), so it "
+            "would be all black or white. Correct the window."
+        )
+    size, shortest = card.recipe.input_size, min(image.array.shape[:2])
+    if shortest * 4 < size:
+        rows, columns = image.array.shape[:2]
+        return (f"too small: {rows}x{columns} enlarged to {size}, the encoder sees blur",)
+    return ()
+
+
+def _listed(codes: tuple[str, ...]) -> str:
+    return ", ".join(codes)

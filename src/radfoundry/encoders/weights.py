@@ -1,0 +1,151 @@
+"""Find weight files, verify them, read them without unpickling.
+
+Only safetensors, and torch files that `weights_only=True` accepts, are ever opened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from radfoundry.encoders.card import EncoderCard
+from radfoundry.errors import MissingExtra, WeightsError
+from radfoundry.optional import require
+
+if TYPE_CHECKING:
+    import torch
+
+WEIGHT_FILES = ("*.safetensors", "*.bin", "*.pt", "*.pth")
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file; of a folder, over its configuration and weight files in order of name."""
+    if path.is_dir():
+        parts = sorted({p for pattern in ("config.json", *WEIGHT_FILES) for p in path.glob(pattern)})
+        text = "".join(f"{p.name}:{digest(p)}\n" for p in parts)
+        return hashlib.sha256(text.encode()).hexdigest()
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def text_digest(*parts: object) -> str:
+    """SHA-256 standing in for weights that are drawn from a seed."""
+    return hashlib.sha256("|".join(map(str, parts)).encode()).hexdigest()
+
+
+def verified_digest(path: Path, card: EncoderCard) -> tuple[str, bool]:
+    """(digest, whether the card's checksum was held against it).
+
+    A file of another name than the card's is the user's own conversion: it has no published checksum.
+    """
+    found = digest(path)
+    if not card.checksum or path.name != card.weights_file:
+        return found, False
+    if not found.startswith(card.checksum):
+        raise WeightsError(
+            f"{path} is not the file {card.name} was published with: SHA-256 starts {found[:16]}, "
+            f"expected {card.checksum[:16]}. Delete it and fetch it again from {card.source}."
+        )
+    return found, True
+
+
+def package_file(package: str, relative: str, *, install: str) -> Path:
+    """A file inside an installed package; the package itself is not imported."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingExtra(f"the weights come in the package {package!r}, not installed here: {install}")
+    path = Path(next(iter(spec.submodule_search_locations)), relative)
+    if not path.is_file():
+        raise WeightsError(f"{package} is installed but {relative} is not in it. Reinstall: {install}")
+    return path
+
+
+def existing(path: Path, card: EncoderCard) -> Path:
+    """The path a user gave, if it exists."""
+    if not path.exists():
+        raise WeightsError(f"no weights at {path} for {card.name}. Check the path. {how_to_get(card)}")
+    return path
+
+
+def hub_folder(repo: str, revision: str, card: EncoderCard) -> tuple[Path, str]:
+    """(folder, commit) of a model hub's snapshot: from the local cache, else downloaded."""
+    hub = require("huggingface_hub", extra="hf")
+    patterns = ["*.json", "*.safetensors"]
+    for offline in (True, False):
+        try:
+            folder = hub.snapshot_download(
+                repo, revision=revision, allow_patterns=patterns, local_files_only=offline, etag_timeout=10
+            )
+        except Exception as cause:  # the hub's client raises a dozen kinds; all mean "not here"
+            problem = cause
+            continue
+        if any(Path(folder).glob("*.safetensors")):
+            return Path(folder), Path(folder).name
+        problem = FileNotFoundError(f"{repo} holds no safetensors")
+    raise WeightsError(
+        f"the weights of {card.name} could not be fetched from {repo}@{revision} "
+        f"({type(problem).__name__}: {_first_line(problem)}). {how_to_get(card)}"
+    ) from problem
+
+
+def how_to_get(card: EncoderCard) -> str:
+    """The next step for a user whose machine cannot reach the source."""
+    if card.source.startswith("hf-hub:"):
+        repo = card.source.removeprefix("hf-hub:")
+        return (
+            f"On a machine that reaches the hub: `hf download {repo} --local-dir FOLDER`; bring FOLDER here "
+            f"and pass --weights FOLDER, or use the id local:FOLDER."
+        )
+    return f"Get {card.weights_file or 'the file'} from {card.source} and pass --weights FILE."
+
+
+def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
+    """Tensors by name from .safetensors, .pt, .pth or .bin; a "state_dict" wrapper is opened."""
+    torch = require("torch", extra="torch")
+    try:
+        if path.suffix == ".safetensors":
+            return require("safetensors.torch", extra="torch").load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as cause:  # truncated zip, bad header, refused pickle: each library has its own
+        raise WeightsError(
+            f"{path} could not be read as plain tensors ({type(cause).__name__}: {_first_line(cause)}). It is "
+            "truncated, or a pickled module, which is never opened because it can run code. Convert it where "
+            "you trust it: torch.save(model.state_dict(), 'weights.pt')."
+        ) from cause
+    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
+        state = state["state_dict"]
+    if not isinstance(state, Mapping) or not all(torch.is_tensor(v) for v in state.values()):
+        raise WeightsError(f"{path} is no state dict (names to tensors). Save model.state_dict() instead.")
+    return dict(state)
+
+
+def load_strict(
+    module: torch.nn.Module, state: Mapping[str, Any], source: Path, *, ignore: Iterable[str] = ()
+) -> None:
+    """Load every tensor or refuse: a key missing, left over or of another shape means another network."""
+    own = module.state_dict()
+    state = {k.removeprefix("module."): v for k, v in state.items()}
+    for name in ignore:
+        state.pop(name, None)
+    missing = sorted(own.keys() - state.keys())
+    extra = sorted(state.keys() - own.keys())
+    shapes = sorted(k for k in own.keys() & state.keys() if own[k].shape != state[k].shape)
+    if missing or extra or shapes:
+        raise WeightsError(
+            f"{source} belongs to another architecture: {len(missing)} tensors missing{_some(missing)}, "
+            f"{len(extra)} unknown{_some(extra)}, {len(shapes)} of another shape{_some(shapes)}. "
+            "Check that the file is the one the card names."
+        )
+    module.load_state_dict(state)
+
+
+def _some(keys: list[str]) -> str:
+    return f" ({', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''})" if keys else ""
+
+
+def _first_line(cause: BaseException) -> str:
+    lines = str(cause).strip().splitlines()
+    return lines[0][:200] if lines else "no message"
