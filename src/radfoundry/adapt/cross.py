@@ -1,0 +1,119 @@
+"""Out-of-fold predictions of a head over given folds, as rows of the prediction table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+from sklearn.base import clone
+
+from radfoundry.adapt.probe import inner_splits, make_head
+from radfoundry.adapt.thresholds import Threshold, choose
+from radfoundry.errors import InputError, NotEnoughData
+
+
+class FoldLike(Protocol):
+    """What `radfoundry.splits.Fold` offers: row indices, and which repeat and fold they are."""
+
+    train: np.ndarray
+    test: np.ndarray
+    repeat: int
+    fold: int
+
+
+def cross_predict(
+    head: str | Any | Callable[[], Any],
+    X: np.ndarray,
+    y: np.ndarray,
+    folds: Iterable[FoldLike],
+    groups: np.ndarray | None = None,
+    *,
+    target: str = "y",
+    model: str | None = None,
+    case_id: np.ndarray | None = None,
+    covariates: Mapping[str, np.ndarray] | None = None,
+    threshold_rule: str | None = None,
+    seed: int = 0,
+    n_jobs: int = 1,
+) -> pd.DataFrame:
+    """Fit a fresh head on each fold's training rows and score its test rows.
+
+    head: a name for `make_head`, an estimator (cloned) or a function that makes one. X: (n, p);
+    y: (n,) labels; groups: (n,) patients (default: every row its own). With two classes `score` is the
+    probability of the larger label; with more there is one `score:<class>` a class. threshold_rule
+    (two classes, see `thresholds.choose`) is applied to inner out-of-fold scores of the training rows,
+    never to the test rows, and fills `threshold` and `decision`.
+
+    InputError: a patient on both sides of a fold. NotEnoughData: a class is absent from a training part.
+    """
+    X, y = np.asarray(X), np.asarray(y)
+    groups = np.arange(len(y)) if groups is None else np.asarray(groups)
+    names = groups.astype(str) if case_id is None else np.asarray(case_id).astype(str)
+    classes = np.unique(y)
+    if threshold_rule and len(classes) != 2:
+        raise InputError(f"threshold_rule needs two classes, {target} has {len(classes)}; leave it out")
+    tables = []
+    for fold in folds:
+        _check_fold(fold, y, groups, classes)
+        fitted, threshold = _fit(head, X[fold.train], y[fold.train], groups[fold.train],
+                                 threshold_rule, seed, n_jobs)  # fmt: skip
+        rows = {"case_id": names[fold.test], "patient_id": groups[fold.test].astype(str), "target": target,
+                "y_true": y[fold.test]}  # fmt: skip
+        rows |= _scores(fitted.predict_proba(X[fold.test]), classes, threshold)
+        rows |= {"model": model or (head if isinstance(head, str) else type(fitted).__name__)}
+        rows |= {"split": "test", "repeat": fold.repeat, "fold": fold.fold, "seed": seed}
+        rows |= {name: np.asarray(values)[fold.test] for name, values in (covariates or {}).items()}
+        tables.append(pd.DataFrame(rows))
+    if not tables:
+        raise InputError("cross_predict got no folds; make them with radfoundry.splits.kfold")
+    return pd.concat(tables, ignore_index=True)
+
+
+def _check_fold(fold: FoldLike, y: np.ndarray, groups: np.ndarray, classes: np.ndarray) -> None:
+    shared = np.intersect1d(groups[fold.train], groups[fold.test])
+    where = f"repeat {fold.repeat}, fold {fold.fold}"
+    if len(shared):
+        raise InputError(f"{len(shared)} patients are in both training and test of {where}; split by patient")
+    absent = np.setdiff1d(classes, y[fold.train])
+    if len(absent):
+        raise NotEnoughData(f"class {absent[0]} is absent from the training part of {where}; use fewer folds")
+
+
+def _fit(
+    head: str | Any,
+    X: np.ndarray,
+    y: np.ndarray,
+    groups: np.ndarray,
+    rule: str | None,
+    seed: int,
+    n_jobs: int,
+) -> tuple[Any, Threshold | None]:
+    def fresh() -> Any:
+        if isinstance(head, str):
+            return make_head(head, seed=seed, n_jobs=n_jobs)
+        return head() if not hasattr(head, "fit") or isinstance(head, type) else clone(head)
+
+    fitted = fresh().fit(X, y, groups=groups)
+    if rule is None:
+        return fitted, None
+    positive = (y == np.max(y)).astype(int)
+    splits = inner_splits(positive, groups, 5, seed)
+    if not splits:
+        raise NotEnoughData(
+            "a threshold needs two patients of each class in training; leave threshold_rule out"
+        )
+    score = np.empty(len(y))
+    for train, test in splits:
+        score[test] = fresh().fit(X[train], y[train], groups=groups[train]).predict_proba(X[test])[:, 1]
+    return fitted, choose(positive, score, rule)
+
+
+def _scores(proba: np.ndarray, classes: np.ndarray, threshold: Threshold | None) -> dict[str, Any]:
+    if len(classes) != 2:
+        return {f"score:{name}": proba[:, i] for i, name in enumerate(classes)}
+    rows: dict[str, Any] = {"score": proba[:, 1]}
+    if threshold is not None:
+        rows |= {"threshold": threshold.value, "decision": threshold.decide(proba[:, 1])}
+    return rows

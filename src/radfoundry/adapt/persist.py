@@ -1,0 +1,63 @@
+"""Save and load fitted heads with skops: nothing in the file is executed, unknown types are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from radfoundry.errors import WeightsError
+
+# What a head of ours may contain beyond the types that skops trusts by itself.
+TRUSTED = (
+    "radfoundry.adapt.logistic.LogisticPath",
+    "radfoundry.adapt.mlp.BalancedEpochMLP",
+    "radfoundry.adapt.probe.Head",
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.metrics._dist_metrics.EuclideanDistance64",
+    "collections.OrderedDict",
+    "collections.defaultdict",
+    "lightgbm.basic.Booster",
+    "lightgbm.sklearn.LGBMClassifier",
+    "xgboost.core.Booster",
+    "xgboost.sklearn.XGBClassifier",
+)
+
+
+def save_head(head: Any, path: str | Path) -> Path:
+    """Write a fitted head to one .skops file (a zip of JSON and arrays); returns the path.
+
+    WeightsError: the head holds a type that `load_head` would refuse, so that nothing is written.
+    """
+    import skops.io
+
+    path = Path(path)
+    data = skops.io.dumps(head)
+    _refuse_unknown(skops.io.get_untrusted_types(data=data), f"this {type(head).__name__}")
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(data)
+    partial.replace(path)
+    return path
+
+
+def load_head(path: str | Path) -> Any:
+    """Read a head that `save_head` wrote. WeightsError: not such a file, or a type outside TRUSTED."""
+    import skops.io
+
+    try:
+        unknown = skops.io.get_untrusted_types(file=path)
+    except (OSError, ValueError, KeyError) as cause:  # zipfile.BadZipFile is no OSError: see below
+        raise WeightsError(
+            f"{path} could not be read as a skops file ({cause}); save the head again"
+        ) from cause
+    _refuse_unknown(unknown, str(path))
+    return skops.io.load(path, trusted=list(unknown))
+
+
+def _refuse_unknown(types: list[str], what: str) -> None:
+    unknown = sorted(set(types) - set(TRUSTED))
+    if unknown:
+        raise WeightsError(
+            f"{what} holds types that are not trusted: {', '.join(unknown)}. Only heads of radfoundry.adapt are "
+            "read; a plug-in head must bring its own loader"
+        )
