@@ -15,12 +15,22 @@ from radfoundry.encoders.catalogue import card, load, names
 from radfoundry.encoders.encoder import Encoder
 
 if TYPE_CHECKING:
+    from radfoundry.encoders.efficientnet import build_efficientnet_lite0
     from radfoundry.encoders.embed import EmbedResult, embed
+    from radfoundry.encoders.mobilenet import build_mobilenet_v2
     from radfoundry.encoders.store import Store
 
-__all__ = ["EmbedResult", "Encoder", "Store", "card", "embed", "load", "names"]
+__all__ = [
+    "EmbedResult", "Encoder", "Store", "build_efficientnet_lite0", "build_mobilenet_v2", "card", "embed",
+    "load", "names",
+]  # fmt: skip
 
-_LATE = {"EmbedResult": "embed", "Store": "store"}
+_LATE = {
+    "EmbedResult": "embed",
+    "Store": "store",
+    "build_efficientnet_lite0": "efficientnet",
+    "build_mobilenet_v2": "mobilenet",
+}
 
 
 def __getattr__(name: str) -> Any:

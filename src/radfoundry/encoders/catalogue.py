@@ -19,7 +19,10 @@ from radfoundry.registry import Registry
 
 Precision = Literal["auto", "fp32", "bf16", "openvino"]
 
-FAMILIES = ("controls", "dinov2_focus", "efficientnet")
+FAMILIES = (
+    "controls", "dinov2_focus", "efficientnet", "huggingface", "torchxrayvision", "resnet", "mobilenet",
+    "biomedclip",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from radfoundry.encoders import weights
 from radfoundry.encoders.card import APACHE, RADIOLOGY_2D, EncoderCard
 from radfoundry.encoders.catalogue import Request, register
 from radfoundry.encoders.encoder import Backend
-from radfoundry.encoders.torch_backend import runner, seeded
+from radfoundry.encoders.torch_backend import plain_backend, seeded
+from radfoundry.optional import require
 from radfoundry.preprocess.recipe import IMAGENET_MEAN, IMAGENET_STD, Recipe
 
 if TYPE_CHECKING:
@@ -46,25 +47,18 @@ CARD = EncoderCard(
 @register(CARD)
 def build(request: Request) -> Backend:
     """The network without its classifier."""
-    if request.random:
-        net = build_efficientnet_lite0(pretrained=False, seed=request.seed)
-        digest, verified = weights.text_digest(request.card.name, request.seed), True
-    else:
-        path = weights_path(request)
-        digest, verified = weights.verified_digest(path, request.card)
-        net = build_efficientnet_lite0(weights_file=path)
-    forward, engine = runner(net, request, lambda module, batch: module.features(batch))
-    return Backend(forward, engine, digest, verified=verified)
+    net = build_efficientnet_lite0(pretrained=False, seed=request.seed)
+    return plain_backend(net, request, None if request.random else weights_path(request))
 
 
 def build_efficientnet_lite0(
     *, pretrained: bool = True, weights_file: Path | None = None, seed: int = 0
 ) -> EfficientNetLite0:
-    """The torch module, for fine-tuning too: `features(x)` is (B, 1280), `forward(x)` the 1000 logits.
+    """The torch module, for fine-tuning too: `embed(x)` is (B, 1280), `forward(x)` the 1000 logits.
 
     weights_file: a state dict to load instead of the packaged one. seed: initial weights when not pretrained.
     """
-    weights.require("torch", extra="torch")
+    require("torch", extra="torch")
     from radfoundry.encoders.nets.efficientnet_lite import EfficientNetLite0
 
     with seeded(seed):

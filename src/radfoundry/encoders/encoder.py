@@ -143,8 +143,8 @@ def _check_pixels(card: EncoderCard, image: Image, where: str) -> tuple[str, ...
         raise InputMismatch(f"{where} has the empty display range {bottom:g} to {top:g}. Set a window.")
     if high <= bottom or low >= top:
         raise InputMismatch(
-            f"{where} lies outside its display range ({low:g} to {high:g}, shown {bottom:g} to {top:g}), so it "
-            "would be all black or white. Correct the window."
+            f"{where} lies outside its display range ({low:g} to {high:g}, shown {bottom:g} to {top:g}), so "
+            "it would be all black or white. Correct the window."
         )
     size, shortest = card.recipe.input_size, min(image.array.shape[:2])
     if shortest * 4 < size:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from radfoundry.encoders import weights
 from radfoundry.encoders.catalogue import Request
+from radfoundry.encoders.encoder import Backend
 from radfoundry.errors import RadfoundryError
 from radfoundry.optional import require
 
@@ -37,8 +40,26 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
+def pooled(module: Any, batch: Any) -> Any:
+    """The embedding of the networks in `nets`."""
+    return module.embed(batch)
+
+
+def plain_backend(
+    net: torch.nn.Module, request: Request, path: Path | None, *, ignore: tuple[str, ...] = ()
+) -> Backend:
+    """A network of `nets` with the state dict at `path`, or as it is when path is None (a random twin)."""
+    if path is None:
+        digest, verified = weights.text_digest(request.card.name, request.seed), True
+    else:
+        digest, verified = weights.verified_digest(path, request.card)
+        weights.load_strict(net, weights.read_state_dict(path), path, ignore=ignore)
+    forward, engine = runner(net, request, pooled)
+    return Backend(forward, engine, digest, verified=verified)
+
+
 def runner(
-    module: torch.nn.Module, request: Request, embed: Callable[[torch.nn.Module, torch.Tensor], torch.Tensor]
+    module: torch.nn.Module, request: Request, embed: Callable[[Any, Any], Any]
 ) -> tuple[Callable[[np.ndarray], np.ndarray], str]:
     """(forward, engine name): `embed(module, batch)` in inference mode, float32 in and out.
 

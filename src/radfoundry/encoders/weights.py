@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
+import shutil
+import urllib.request
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,21 +73,47 @@ def existing(path: Path, card: EncoderCard) -> Path:
     return path
 
 
-def hub_folder(repo: str, revision: str, card: EncoderCard) -> tuple[Path, str]:
+def file_of(card: EncoderCard, given: Path | None) -> Path:
+    """The file the user gave, or the one at the card's URL: from torch's cache, else downloaded there."""
+    if given is not None:
+        return existing(given, card)
+    torch = require("torch", extra="torch")
+    path = Path(torch.hub.get_dir(), "checkpoints", card.weights_file)
+    if path.is_file():
+        return path
+    part = path.with_name(f"{path.name}.part{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        url = card.source.removeprefix("url:")
+        with urllib.request.urlopen(url, timeout=20) as reply, part.open("wb") as out:
+            shutil.copyfileobj(reply, out)
+        part.replace(path)
+    except OSError as cause:  # unreachable, refused, disk full
+        part.unlink(missing_ok=True)
+        raise WeightsError(f"{card.name} could not be fetched ({cause}). {how_to_get(card)}") from cause
+    return path
+
+
+def hub_folder(
+    repo: str, revision: str, card: EncoderCard, *, patterns: tuple[str, ...] = ("*.json", "*.safetensors")
+) -> tuple[Path, str]:
     """(folder, commit) of a model hub's snapshot: from the local cache, else downloaded."""
     hub = require("huggingface_hub", extra="hf")
-    patterns = ["*.json", "*.safetensors"]
     for offline in (True, False):
         try:
             folder = hub.snapshot_download(
-                repo, revision=revision, allow_patterns=patterns, local_files_only=offline, etag_timeout=10
+                repo,
+                revision=revision,
+                allow_patterns=list(patterns),
+                local_files_only=offline,
+                etag_timeout=10,
             )
         except Exception as cause:  # the hub's client raises a dozen kinds; all mean "not here"
             problem = cause
             continue
-        if any(Path(folder).glob("*.safetensors")):
+        if any(p for pattern in WEIGHT_FILES for p in Path(folder).glob(pattern)):
             return Path(folder), Path(folder).name
-        problem = FileNotFoundError(f"{repo} holds no safetensors")
+        problem = FileNotFoundError(f"{repo} holds no weights in a safe format")
     raise WeightsError(
         f"the weights of {card.name} could not be fetched from {repo}@{revision} "
         f"({type(problem).__name__}: {_first_line(problem)}). {how_to_get(card)}"
@@ -111,9 +140,9 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as cause:  # truncated zip, bad header, refused pickle: each library has its own
         raise WeightsError(
-            f"{path} could not be read as plain tensors ({type(cause).__name__}: {_first_line(cause)}). It is "
-            "truncated, or a pickled module, which is never opened because it can run code. Convert it where "
-            "you trust it: torch.save(model.state_dict(), 'weights.pt')."
+            f"{path} could not be read as plain tensors ({type(cause).__name__}: {_first_line(cause)}). It "
+            "is truncated, or a pickled module, which is never opened because it can run code. Convert it "
+            "where you trust it: torch.save(model.state_dict(), 'weights.pt')."
         ) from cause
     if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
         state = state["state_dict"]

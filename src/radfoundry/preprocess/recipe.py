@@ -17,7 +17,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 Resize = Literal["shortest-edge", "exact", "crop-then-resize"]
-Interpolation = Literal["bicubic", "bilinear", "box"]
+Interpolation = Literal["bicubic", "bilinear", "box", "lanczos"]
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def target_shape(rows: int, columns: int, recipe: Recipe) -> tuple[int, int]:
 def _resized(pixels: np.ndarray, recipe: Recipe) -> np.ndarray:
     if recipe.resize == "crop-then-resize":
         pixels = _centre_crop(pixels, min(pixels.shape[:2]))
-    shape = target_shape(*pixels.shape[:2], recipe)
+    shape = target_shape(pixels.shape[0], pixels.shape[1], recipe)
     if shape == pixels.shape[:2]:
         return pixels
     if recipe.antialias:
@@ -152,6 +152,7 @@ def _pillow_resize(pixels: np.ndarray, shape: tuple[int, int], interpolation: st
         "bicubic": Pillow.Resampling.BICUBIC,
         "bilinear": Pillow.Resampling.BILINEAR,
         "box": Pillow.Resampling.BOX,
+        "lanczos": Pillow.Resampling.LANCZOS,
     }
     if pixels.ndim == 3 and pixels.dtype != np.uint8:  # Pillow has no three-channel float image
         planes = [_pillow_resize(pixels[..., c], shape, interpolation) for c in range(pixels.shape[2])]

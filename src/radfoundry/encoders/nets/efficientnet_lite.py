@@ -55,7 +55,7 @@ class Block(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """features: (B, 3, H, W) -> (B, 1280). forward: -> (B, classes). blocks: for staged unfreezing."""
+    """embed: (B, 3, H, W) -> (B, 1280). forward: -> (B, classes)."""
 
     dim = 1280
 
@@ -80,9 +80,9 @@ class EfficientNetLite0(nn.Module):
             x = block(x)
         return F.relu6(self._bn1(self._conv_head(x)))
 
-    def features(self, x: torch.Tensor) -> torch.Tensor:
+    def embed(self, x: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) -> (B, 1280): global average of the last map."""
         return self.feature_map(x).mean(dim=(2, 3))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self._fc(F.dropout(self.features(x), 0.2, self.training))
+        return self._fc(F.dropout(self.embed(x), 0.2, self.training))

@@ -1,0 +1,420 @@
+"""Vision models of the Hugging Face layout (config.json + safetensors), by card or by any id.
+
+Only the vision tower is built. Code that comes with a model is never run, and pickles are never opened.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from radfoundry.encoders import weights
+from radfoundry.encoders.card import (
+    APACHE,
+    CC_BY_NC,
+    HAI_DEF,
+    MIT,
+    MSRLA,
+    RADIOGRAPH,
+    RADIOLOGY_2D,
+    UNSTATED,
+    EncoderCard,
+    Licence,
+)  # fmt: skip
+from radfoundry.encoders.catalogue import Request, register
+from radfoundry.encoders.encoder import Backend
+from radfoundry.encoders.torch_backend import runner, seeded
+from radfoundry.errors import WeightsError
+from radfoundry.optional import require
+from radfoundry.preprocess.recipe import IMAGENET_MEAN, IMAGENET_STD, Recipe
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+HALF = (0.5, 0.5, 0.5)
+CLS = "CLS token after the final layer norm"
+PROJECTED = "CLS token after the visual projection, not normalised"
+POOLED = "attention-pooled vision output, not normalised"
+FIXED_SIZE = ("clip_vision_model", "siglip_vision_model")
+NEEDS = ("torch", "transformers")
+PHOTOGRAPHS = "trained on photographs: on radiographs it sees texture and edges, not findings"
+LATERAL = "the centre crop loses the lateral lung in landscape films"
+
+
+def _vit(hidden: int, layers: int, heads: int, image: int, patch: int, **more: Any) -> dict[str, Any]:
+    return {
+        "hidden_size": hidden, "num_hidden_layers": layers, "num_attention_heads": heads,
+        "image_size": image, "patch_size": patch, **more,
+    }  # fmt: skip
+
+
+def _dinov2(hidden: int, layers: int, heads: int, **more: Any) -> dict[str, Any]:
+    return {"model_type": "dinov2"} | _vit(hidden, layers, heads, 518, 14, **more)
+
+
+RAD_DINO_RECIPE = Recipe("shortest-edge", 518, 518, mean=(0.5307,) * 3, std=(0.2583,) * 3)
+RAD_DINO = EncoderCard(
+    name="rad-dino",
+    title="RAD-DINO ViT-B/14, chest radiographs",
+    source="hf-hub:microsoft/rad-dino",
+    licence=MIT,
+    modalities=RADIOGRAPH,
+    recipe=RAD_DINO_RECIPE,
+    output=CLS,
+    dim=768,
+    needs=NEEDS,
+    extra="hf",
+    citation="Pérez-García et al. 2025, Nature Machine Intelligence, arXiv:2401.10815",
+    traps=(
+        LATERAL,
+        "MIT since 2025; older pages still name the research licence MSRLA",
+        "trained on public chest sets, MIMIC and NIH among them: testing there is testing on training data",
+    ),
+    architecture=_dinov2(768, 12, 12),
+)
+RAD_DINO_MAIRA_2 = EncoderCard(
+    name="rad-dino-maira-2",
+    title="RAD-DINO-MAIRA-2 ViT-B/14, chest radiographs",
+    source="hf-hub:microsoft/rad-dino-maira-2",
+    licence=MSRLA,
+    modalities=RADIOGRAPH,
+    recipe=RAD_DINO_RECIPE,
+    output=CLS,
+    dim=768,
+    needs=NEEDS,
+    extra="hf",
+    citation="Bannur et al. 2024, MAIRA-2, arXiv:2406.04449",
+    traps=(LATERAL, "trained on more, partly private data: overlap with a test set cannot be audited"),
+    architecture=_dinov2(768, 12, 12),
+)
+MEDSIGLIP = EncoderCard(
+    name="medsiglip",
+    title="MedSigLIP 448, medical images and text",
+    source="hf-hub:google/medsiglip-448",
+    licence=HAI_DEF,
+    modalities=(*RADIOGRAPH, "CT", "MR", "XC", "OP", "SM"),
+    colour=True,
+    recipe=Recipe("exact", 448, interpolation="bilinear", antialias=False, mean=HALF, std=HALF),
+    output=POOLED,
+    dim=1152,
+    needs=NEEDS,
+    extra="hf",
+    citation="Sellergren et al. 2025, MedGemma technical report, arXiv:2507.05201",
+    traps=(
+        "gated: accept the terms on the hub, then log in there",
+        "resized without antialiasing, as its authors recommend; stock processors antialias and drift",
+        "transformers 5 returns an object from get_image_features: snippets that divide it by its norm fail",
+    ),
+    architecture={"model_type": "siglip_vision_model"} | _vit(1152, 27, 16, 448, 14, intermediate_size=4304),
+)
+CLIP_B16 = EncoderCard(
+    name="clip-vit-b16",
+    title="OpenAI CLIP ViT-B/16",
+    source="hf-hub:openai/clip-vit-base-patch16",
+    licence=MIT,
+    modalities=RADIOLOGY_2D,
+    colour=True,
+    recipe=Recipe("shortest-edge", 224, 224, mean=CLIP_MEAN, std=CLIP_STD),
+    output=PROJECTED,
+    dim=512,
+    needs=NEEDS,
+    extra="hf",
+    citation="Radford et al. 2021, arXiv:2103.00020",
+    traps=(PHOTOGRAPHS, "CLIP has its own mean and std; ImageNet's are a common mistake", LATERAL),
+    architecture={"model_type": "clip_vision_model", "projection_dim": 512}
+    | _vit(768, 12, 12, 224, 16, intermediate_size=3072),
+)
+
+
+def _dinov2_card(size: str, letter: str, dim: int, layers: int, heads: int, **more: Any) -> EncoderCard:
+    return EncoderCard(
+        name=f"dinov2-{size}",
+        title=f"DINOv2 ViT-{letter}/14",
+        source=f"hf-hub:facebook/dinov2-{size}",
+        licence=APACHE,
+        modalities=RADIOLOGY_2D,
+        colour=True,
+        recipe=Recipe("shortest-edge", 256, 224, mean=IMAGENET_MEAN, std=IMAGENET_STD),
+        output=CLS,
+        dim=dim,
+        needs=NEEDS,
+        extra="hf",
+        citation="Oquab et al. 2023, arXiv:2304.07193",
+        traps=(PHOTOGRAPHS, "224 px is the published default; any multiple of 14 runs; 518 is finer"),
+        architecture=_dinov2(dim, layers, heads, **more),
+    )
+
+
+def _stanford_card(loss: str, backbone: str) -> EncoderCard:
+    """One of StanfordAIMI's eight: the name is loss x backbone, and the backbone decides the loader."""
+    short, size, dim, architecture = {
+        "vit-b-16__laion2b-s34b-b88k": ("vit-b16", 224, 512, _vit(768, 12, 12, 224, 16)),
+        "vit-l-14__laion2b-s32b-b82k": ("vit-l14", 224, 768, _vit(1024, 24, 16, 224, 14)),
+        "vit-b-16-siglip-512__webli": ("vit-b16-siglip512", 512, 768, _vit(768, 12, 12, 512, 16)),
+        "vit-l-16-siglip-384__webli": ("vit-l16-siglip384", 512, 1024, _vit(1024, 24, 16, 512, 16)),
+    }[backbone]
+    siglip = "siglip" in backbone
+    architecture["intermediate_size"] = 4 * architecture["hidden_size"]
+    kind: dict[str, Any] = {"model_type": "siglip_vision_model"}
+    if not siglip:
+        kind = {"model_type": "clip_vision_model", "projection_dim": dim}
+    recipe = Recipe("shortest-edge", size, size, mean=CLIP_MEAN, std=CLIP_STD)
+    if siglip:
+        recipe = Recipe("exact", size, mean=HALF, std=HALF)
+    traps = [
+        "the abstract that used these does not say which of the eight it used: report the full name",
+        "the mapping from DICOM to 8 bit used in training is unstated",
+    ]
+    if "384" in backbone:
+        traps.append("named 384, runs at 512x512")
+    return EncoderCard(
+        name=f"{loss.lower()}-{short}",
+        title=f"{loss} {short}, chest radiographs and reports",
+        source=f"hf-hub:StanfordAIMI/{loss}__{backbone}",
+        licence=CC_BY_NC,
+        modalities=RADIOGRAPH,
+        recipe=recipe,
+        output=POOLED if siglip else PROJECTED,
+        dim=dim,
+        needs=NEEDS,
+        extra="hf",
+        citation="Chen et al. 2024, CheXagent, arXiv:2401.12208",
+        traps=tuple(traps),
+        architecture=kind | architecture,
+    )
+
+
+DINOV2 = (
+    _dinov2_card("small", "S", 384, 12, 6),
+    _dinov2_card("base", "B", 768, 12, 12),
+    _dinov2_card("large", "L", 1024, 24, 16),
+    _dinov2_card("giant", "g", 1536, 40, 24, use_swiglu_ffn=True),
+)
+STANFORD = tuple(
+    _stanford_card(loss, backbone)
+    for loss in ("XrayCLIP", "XraySigLIP")
+    for backbone in (
+        "vit-b-16__laion2b-s34b-b88k", "vit-l-14__laion2b-s32b-b82k",
+        "vit-b-16-siglip-512__webli", "vit-l-16-siglip-384__webli",
+    )
+)  # fmt: skip
+
+
+@register(RAD_DINO, RAD_DINO_MAIRA_2, MEDSIGLIP, CLIP_B16, *DINOV2, *STANFORD)
+def build(request: Request) -> Backend:
+    """The vision tower, its weights checked to be complete and of the card's width."""
+    transformers = require("transformers", extra="hf")
+    require("torch", extra="hf")
+    card = request.card
+    if request.random:
+        options = dict(card.architecture)
+        config = transformers.AutoConfig.for_model(options.pop("model_type"), **options)
+        model_class, embed = _tower(config)
+        build_random = getattr(model_class, "from_config", model_class)
+        with seeded(request.seed):
+            model = build_random(config)
+        digest, commit = weights.text_digest(card.name, request.seed), ""
+    else:
+        folder, commit = folder_of(card, request.weights, request.revision)
+        config = read_config(folder)
+        model_class, embed = _tower(config)
+        _check_width(card, config, folder)
+        model = _from_folder(model_class, folder, config, pooler=embed is not _first_token)
+        digest = weights.digest(folder)
+    forward, engine = runner(model, request, embed)
+    return Backend(forward, engine, digest, commit)
+
+
+def describe(source: str, revision: str | None) -> EncoderCard:
+    """A card for any `hf-hub:org/name` or `local:/path`, from its two configuration files."""
+    name = source.partition(":")[2]
+    stub = EncoderCard(
+        name=source,
+        title=f"{name} (by id)",
+        source=source,
+        revision=revision or "main",
+        licence=Licence("unstated", UNSTATED.allowed_use, _page(source)),
+        modalities=RADIOLOGY_2D,
+        colour=True,
+        recipe=Recipe("exact", 224, mean=HALF, std=HALF),
+        output="",
+        dim=0,
+        needs=NEEDS,
+        extra="hf",
+        citation="see the model's own page",
+        traps=(
+            "nobody wrote a card for this model: licence, training data and input contract are unchecked",
+        ),
+    )
+    folder, _ = folder_of(stub, None, revision)
+    config = read_config(folder)
+    _, embed = _tower(config)
+    fields = {f: getattr(stub, f) for f in stub.__dataclass_fields__}
+    fields |= {"recipe": recipe_from(folder), "dim": width(config), "output": embed.__doc__ or ""}
+    return EncoderCard(**fields)
+
+
+def folder_of(card: EncoderCard, given: Path | None, revision: str | None) -> tuple[Path, str]:
+    """(folder with config.json, commit): the one given, the local one of the source, or the hub's."""
+    if given is not None:
+        path = weights.existing(given, card)
+        return (path if path.is_dir() else path.parent), ""
+    if card.source.startswith("local:"):
+        return weights.existing(Path(card.source.removeprefix("local:")).expanduser(), card), ""
+    repo = card.source.removeprefix("hf-hub:")
+    return weights.hub_folder(repo, revision or card.revision, card)
+
+
+def read_config(folder: Path) -> Any:
+    """The vision part of config.json; WeightsError when it is absent or of a kind that needs foreign code."""
+    transformers = require("transformers", extra="hf")
+    if not (folder / "config.json").is_file():
+        raise WeightsError(
+            f"{folder} holds no config.json. Give the folder as it lies on the hub: config.json, "
+            "preprocessor_config.json and *.safetensors."
+        )
+    try:
+        config = transformers.AutoConfig.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+    except (ValueError, OSError, KeyError) as cause:
+        raise WeightsError(
+            f"{folder}/config.json describes no model that transformers knows ({cause}). Models that bring "
+            "their own code are not run; write a loader for it (docs/how-to/encoders.md)."
+        ) from cause
+    if config.model_type == "clip":
+        # The projection's width is stated outside the vision part.
+        config.vision_config.projection_dim = config.projection_dim
+    return getattr(config, "vision_config", config)
+
+
+def recipe_from(folder: Path) -> Recipe:
+    """The recipe that preprocessor_config.json states."""
+    path = folder / "preprocessor_config.json"
+    if not path.is_file():
+        raise WeightsError(
+            f"{folder} holds no preprocessor_config.json, so how to prepare an image is unknown."
+        )
+    stated = json.loads(path.read_text())
+    size = stated.get("size", 224)
+    edge, exact = _edge(size, path)
+    crop = _edge(stated["crop_size"], path)[0] if stated.get("do_center_crop") else None
+    if not exact and crop is None:
+        raise WeightsError(
+            f"{path} keeps the aspect ratio without a crop: batches need one size. Add a crop."
+        )
+    filters = {1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box"}
+    if stated.get("resample", 3) not in filters:
+        raise WeightsError(f"{path} asks for resample={stated['resample']}; known are {filters}.")
+    return Recipe(
+        "exact" if exact else "shortest-edge",
+        edge,
+        crop,
+        interpolation=filters[stated.get("resample", 3)],  # type: ignore[arg-type]  # values of the table above
+        mean=tuple(stated.get("image_mean", HALF)),
+        std=tuple(stated.get("image_std", HALF)),
+    )
+
+
+def width(config: Any) -> int:
+    """Length of the embedding that `_tower` will give for this configuration."""
+    if config.model_type == "clip_vision_model":
+        return int(config.projection_dim)
+    return int(getattr(config, "hidden_size", None) or config.hidden_sizes[-1])
+
+
+def _edge(size: Any, path: Path) -> tuple[int, bool]:
+    """(pixels, whether both edges are fixed) from the several ways processors state a size."""
+    if isinstance(size, int):
+        return size, True
+    if "shortest_edge" in size:
+        return int(size["shortest_edge"]), False
+    if size.get("height") != size.get("width"):
+        raise WeightsError(f"{path} asks for {size}: only square inputs are supported.")
+    return int(size["height"]), True
+
+
+def _tower(config: Any) -> tuple[Any, Callable[[Any, Any], Any]]:
+    """(class of the vision tower, function from its output to the embedding)."""
+    transformers = require("transformers", extra="hf")
+    if config.model_type == "clip_vision_model":
+        return transformers.CLIPVisionModelWithProjection, _projected
+    if config.model_type == "siglip_vision_model":
+        return transformers.SiglipVisionModel, _pooled
+    return transformers.AutoModel, _pooled if hasattr(config, "hidden_sizes") else _first_token
+
+
+def _first_token(model: Any, batch: Any) -> Any:
+    """CLS token after the final layer norm"""
+    return model(pixel_values=batch).last_hidden_state[:, 0]
+
+
+def _projected(model: Any, batch: Any) -> Any:
+    """CLS token after the visual projection, not normalised"""
+    return model(pixel_values=batch).image_embeds
+
+
+def _pooled(model: Any, batch: Any) -> Any:
+    """the model's pooled output, not normalised"""
+    return model(pixel_values=batch).pooler_output.flatten(1)
+
+
+def _check_width(card: EncoderCard, config: Any, folder: Path) -> None:
+    size = getattr(config, "image_size", card.recipe.input_size)
+    if width(config) != card.dim:
+        raise WeightsError(
+            f"{folder} gives {width(config)} numbers an image, {card.name} gives {card.dim}: another model. "
+            f"Use the id local:{folder} to run it under its own name."
+        )
+    if config.model_type in FIXED_SIZE and size != card.recipe.input_size:
+        raise WeightsError(
+            f"{folder} takes {size} pixels, {card.name} {card.recipe.input_size}: it is another model."
+        )
+
+
+def _from_folder(model_class: Any, folder: Path, config: Any, *, pooler: bool) -> Any:
+    """The model with every tensor filled from the folder, or WeightsError."""
+    torch = require("torch", extra="hf")
+    safe = any(folder.glob("*.safetensors"))
+    if not safe and not any(folder.glob("*.bin")):
+        raise WeightsError(f"{folder} holds no *.safetensors. Copy the whole folder from the hub.")
+    try:
+        with _quiet():
+            model, info = model_class.from_pretrained(
+                folder, config=config, local_files_only=True, use_safetensors=safe, weights_only=True,
+                dtype=torch.float32, output_loading_info=True,
+            )  # fmt: skip
+    except Exception as cause:  # truncated files, other shapes, refused pickles: each library has its own
+        raise WeightsError(
+            f"the weights in {folder} could not be loaded ({type(cause).__name__}: {cause}). Copy the folder "
+            "again; pickled files are only read as plain tensors."
+        ) from cause
+    missing = sorted(k for k in info["missing_keys"] if pooler or not k.startswith("pooler."))
+    if missing:
+        raise WeightsError(
+            f"{folder} lacks {len(missing)} tensors of {model_class.__name__} ({', '.join(missing[:3])}, "
+            "...): it is incomplete or another model."
+        )
+    return model
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bar and no list of the text tower's tensors, which are left out on purpose."""
+    logging = require("transformers", extra="hf").logging
+    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bar:
+            logging.enable_progress_bar()
+
+
+def _page(source: str) -> str:
+    kind, _, name = source.partition(":")
+    return f"https://huggingface.co/{name}" if kind == "hf-hub" else ""
