@@ -58,6 +58,6 @@ def _refuse_unknown(types: list[str], what: str) -> None:
     unknown = sorted(set(types) - set(TRUSTED))
     if unknown:
         raise WeightsError(
-            f"{what} holds types that are not trusted: {', '.join(unknown)}. Only heads of radfoundry.adapt are "
-            "read; a plug-in head must bring its own loader"
+            f"{what} holds types that are not trusted: {', '.join(unknown)}. Only heads of radfoundry.adapt "
+            "are read; a plug-in head must bring its own loader"
         )
