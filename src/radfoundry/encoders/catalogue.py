@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Literal, get_args
 
-from radfoundry.encoders.card import EncoderCard, require_licence
+from radfoundry.encoders.card import APACHE, EncoderCard, require_licence
 from radfoundry.encoders.encoder import Backend, Encoder, make_encoder
 from radfoundry.errors import RadfoundryError, WeightsError
 from radfoundry.registry import Registry
@@ -127,6 +127,7 @@ def random_twin(original: EncoderCard) -> EncoderCard:
         name=f"random:{original.name}",
         title=f"{original.title}, randomly initialised (control)",
         source="none",
+        licence=APACHE,
         checksum="",
         weights_file="",
         traps=("a floor, not a model: whatever it reaches, pretraining did not bring", *original.traps),

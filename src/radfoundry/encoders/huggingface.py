@@ -244,9 +244,7 @@ def describe(source: str, revision: str | None) -> EncoderCard:
         needs=NEEDS,
         extra="hf",
         citation="see the model's own page",
-        traps=(
-            "nobody wrote a card for this model: licence, training data and input contract are unchecked",
-        ),
+        traps=("no card exists for this model: licence, training data and input contract are unchecked",),
     )
     folder, _ = folder_of(stub, None, revision)
     config = read_config(folder)
@@ -295,16 +293,14 @@ def recipe_from(folder: Path) -> Recipe:
     path = folder / "preprocessor_config.json"
     if not path.is_file():
         raise WeightsError(
-            f"{folder} holds no preprocessor_config.json, so how to prepare an image is unknown."
+            f"{folder} holds no preprocessor_config.json, so nothing says how to prepare images."
         )
     stated = json.loads(path.read_text())
     size = stated.get("size", 224)
     edge, exact = _edge(size, path)
     crop = _edge(stated["crop_size"], path)[0] if stated.get("do_center_crop") else None
     if not exact and crop is None:
-        raise WeightsError(
-            f"{path} keeps the aspect ratio without a crop: batches need one size. Add a crop."
-        )
+        raise WeightsError(f"{path} keeps the aspect ratio without a crop, but batches need one size.")
     filters = {1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box"}
     if stated.get("resample", 3) not in filters:
         raise WeightsError(f"{path} asks for resample={stated['resample']}; known are {filters}.")

@@ -22,7 +22,8 @@ CONVERT = (
 )
 
 RECIPE = Recipe(
-    "crop-then-resize", 224, interpolation="bilinear", eight_bit=False, channels=1, value_range=(-1024.0, 1024.0)
+    "crop-then-resize", 224, interpolation="bilinear", eight_bit=False, channels=1,
+    value_range=(-1024.0, 1024.0),
 )  # fmt: skip
 
 CARD = EncoderCard(

@@ -128,7 +128,9 @@ def how_to_get(card: EncoderCard) -> str:
             f"On a machine that reaches the hub: `hf download {repo} --local-dir FOLDER`; bring FOLDER here "
             f"and pass --weights FOLDER, or use the id local:FOLDER."
         )
-    return f"Get {card.weights_file or 'the file'} from {card.source} and pass --weights FILE."
+    if card.source.startswith("local:"):
+        return "It has to be the folder that holds config.json."
+    return f"Get {card.weights_file or 'the file'} from {card.source.removeprefix('url:')} and pass --weights FILE."
 
 
 def read_state_dict(path: Path) -> dict[str, torch.Tensor]:

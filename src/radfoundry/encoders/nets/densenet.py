@@ -11,6 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from radfoundry.encoders.nets import initialise
+
 GROWTH, BOTTLENECK = 32, 4
 BLOCKS = (6, 12, 24, 16)
 
@@ -70,6 +72,7 @@ class DenseNet121(nn.Module):
         parts["norm5"] = nn.BatchNorm2d(width)
         self.features = nn.Sequential(parts)
         self.classifier = nn.Linear(width, classes)
+        initialise(self)
 
     def embed(self, x: torch.Tensor) -> torch.Tensor:
         """ReLU and global average over the final map: TorchXRayVision's `features2`."""

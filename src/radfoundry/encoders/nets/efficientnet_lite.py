@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from radfoundry.encoders.nets import initialise
+
 # (repeats, kernel, stride of the first, expansion, channels out)
 STAGES = (
     (1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80),
@@ -72,6 +74,7 @@ class EfficientNetLite0(nn.Module):
         self._conv_head = nn.Conv2d(inputs, self.dim, 1, bias=False)
         self._bn1 = _norm(self.dim)
         self._fc = nn.Linear(self.dim, classes)
+        initialise(self)
 
     def feature_map(self, x: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) -> (B, 1280, H/32, W/32)."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from radfoundry.encoders.nets import initialise
+
 # (expansion, channels out, repeats, stride of the first)
 STAGES = (
     (1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1),
@@ -58,6 +60,7 @@ class MobileNetV2(nn.Module):
         layers.append(_conv(inputs, self.dim, 1))
         self.features = nn.Sequential(*layers)
         self.classifier = nn.Sequential(nn.Dropout(0.2), nn.Linear(self.dim, classes))
+        initialise(self)
 
     def embed(self, x: torch.Tensor) -> torch.Tensor:
         """Global average of the last map."""

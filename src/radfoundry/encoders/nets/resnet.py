@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from radfoundry.encoders.nets import initialise
+
 LAYERS = (3, 4, 6, 3)
 
 
@@ -54,6 +56,7 @@ class ResNet50(nn.Module):
                 inputs = 4 * width
             self.add_module(f"layer{index + 1}", nn.Sequential(*blocks))
         self.fc = nn.Linear(inputs, classes)
+        initialise(self)
 
     def embed(self, x: torch.Tensor) -> torch.Tensor:
         """Global average of the last map."""

@@ -1,0 +1,108 @@
+"""`radfoundry encoders [list | info NAME]`: cards, licences, what is installed. Loads no model."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import textwrap
+from dataclasses import dataclass
+from typing import Literal
+
+import tyro
+
+from radfoundry import encoders
+from radfoundry.encoders.card import EncoderCard, value_range
+from radfoundry.errors import RadfoundryError
+
+
+@dataclass(frozen=True)
+class Encoders:
+    """List encoder cards, or print one."""
+
+    action: tyro.conf.Positional[Literal["list", "info"]] = "list"
+    """list: one row an encoder. info: the whole card of one."""
+    name: tyro.conf.Positional[str] = ""
+    """Which encoder, for info."""
+    json: bool = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        if self.action == "info":
+            return self._info()
+        cards = [encoders.card(name) for name in encoders.names()]
+        if self.json:
+            print(jsonlib.dumps([c.as_dict() for c in cards], indent=2, ensure_ascii=False))
+        else:
+            print(table(cards))
+        return 0
+
+    def _info(self) -> int:
+        if not self.name:
+            raise RadfoundryError("say which encoder: radfoundry encoders info NAME")
+        card = encoders.card(self.name)
+        if self.json:
+            print(jsonlib.dumps(card.as_dict(), indent=2, ensure_ascii=False))
+        else:
+            print(page(card))
+        return 0
+
+
+def table(cards: list[EncoderCard]) -> str:
+    """One row an encoder; a star marks a licence that has to be accepted by name."""
+    rows = [("name", "dim", "input", "made for", "licence", "weights", "runs here")]
+    for card in cards:
+        size = card.recipe.input_size
+        rows.append(
+            (
+                card.name,
+                str(card.dim),
+                f"{size}x{size}x{card.recipe.channels}",
+                "any 2D" if len(card.modalities) > 8 else " ".join(card.modalities),
+                card.licence.name + ("*" if card.licence.restricted else ""),
+                weights_of(card),
+                "yes" if card.installed else f"needs [{card.extra}]",
+            )
+        )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+    notes = (
+        "\n\n* restricted: pass --accept-licence NAME where the encoder is used."
+        "\nneeds [x]: pip install 'radfoundry[x]'. Also: random:NAME, hf-hub:org/name@revision, local:/path."
+        "\nOne card in full: radfoundry encoders info NAME"
+    )
+    return "\n".join(lines) + notes
+
+
+def page(card: EncoderCard) -> str:
+    """The whole card as text."""
+    low, high = value_range(card.recipe)
+    size, channels = card.recipe.input_size, card.recipe.channels
+    licence = f"{card.licence.name}: {card.licence.allowed_use} ({card.licence.url})"
+    if card.licence.restricted:
+        licence += f". Restricted: pass --accept-licence {card.licence.name}"
+    extra = f"pip install 'radfoundry[{card.extra}]'"
+    fields = {
+        "source": f"{card.source} @ {card.revision}",
+        "weights": weights_of(card) + (f", {card.weights_file}" if card.weights_file else ""),
+        "checksum": f"SHA-256 {card.checksum}" if card.checksum else "none published; the digest is recorded",
+        "licence": licence,
+        "modalities": " ".join(card.modalities) + ("; colour accepted" if card.colour else "; grey only"),
+        "photometric": card.photometric,
+        "input": f"{channels} x {size} x {size}, values {low:g} to {high:g}",
+        "preparation": str(card.recipe),
+        "embedding": f"{card.output}; {card.dim} numbers",
+        "runs here": "yes" if card.installed else f"no: {extra}",
+        "cite": card.citation,
+    }
+    lines = [f"{card.name}: {card.title}", ""]
+    for label, text in fields.items():
+        lines += textwrap.wrap(f"{label:<12} {text}", 100, subsequent_indent=" " * 13, break_long_words=False)
+    lines += ["", "Known traps"]
+    for trap in card.traps:
+        lines += textwrap.wrap(f"- {trap}", 100, subsequent_indent="  ")
+    return "\n".join(lines)
+
+
+def weights_of(card: EncoderCard) -> str:
+    """Where the weights come from, in a word."""
+    kinds = {"package": "packaged", "hf-hub": "hub", "url": "download", "local": "local", "none": "none"}
+    return kinds[card.source.partition(":")[0]]
