@@ -1,0 +1,177 @@
+"""Does a model add anything over a simpler one? A sentence made from numbers by a stated rule.
+
+Rule, for the difference of two areas under the ROC curve on the same cases:
+
+- its interval excludes 0: better, or worse (and by less than the margin, when it lies within it);
+- else its interval lies within the margin (0.02 either way): equivalent;
+- else: not distinguishable with this many patients.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from radfoundry.errors import NotEnoughData, TableError
+from radfoundry.evaluate.intervals import auc_covariance, delong_from, placements, z_of
+from radfoundry.evaluate.resample import Ranked, codes_of, draw_blocks, percentile
+from radfoundry.types import Estimate
+
+Verdict = Literal["better", "worse", "equivalent", "not distinguishable"]
+
+MARGIN = 0.02  # region of practical equivalence, in AUC
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two scores on the same cases. difference: model minus baseline."""
+
+    baseline: Estimate
+    model: Estimate
+    difference: Estimate
+    verdict: Verdict
+    sentence: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return {
+            "baseline": self.baseline.as_dict(),
+            "model": self.model.as_dict(),
+            "difference": self.difference.as_dict(),
+            "verdict": self.verdict,
+            "sentence": self.sentence,
+        }
+
+
+def adds_over(
+    baseline_scores: np.ndarray,
+    model_scores: np.ndarray,
+    y: np.ndarray,
+    patient: np.ndarray,
+    *,
+    baseline: str = "the baseline",
+    model: str = "the image model",
+    target: str | None = None,
+    margin: float = MARGIN,
+    level: float = 0.95,
+    n_boot: int = 2000,
+    seed: int = 0,
+) -> Comparison:
+    """Compare two scores for the same cases, paired.
+
+    baseline_scores, model_scores: (n,), NaN where a case was not scored (the pair is then left out).
+    y: (n,) 0/1. patient: (n,). With one image a patient the interval is the paired DeLong one (DeLong,
+    DeLong & Clarke-Pearson, Biometrics 1988), else patients are resampled. To ask whether images add to
+    age and sex, give as model a score of images *and* age and sex.
+    Raises TableError on lengths or labels, NotEnoughData with one class.
+    """
+    first, second, truth, who = _checked(baseline_scores, model_scores, y, patient)
+    n_patients = len(np.unique(who))
+    if n_patients == len(truth):
+        areas, bounds = _delong(truth, first, second, level)
+        method = "paired DeLong"
+    else:
+        areas, bounds = _bootstrap(truth, first, second, who, n_boot, level, seed)
+        method = f"paired patient bootstrap, {n_boot} draws"
+
+    def make(name: str, value: float, interval: tuple[float, float], who_is: str | None) -> Estimate:
+        low, high = interval
+        return Estimate(name, value, low, high, level, method, len(truth), n_patients, target, None, who_is)
+
+    difference = make("auroc difference", areas[1] - areas[0], bounds[2], f"{model} minus {baseline}")
+    verdict = judge(difference.low, difference.high, margin)
+    return Comparison(
+        make("auroc", areas[0], bounds[0], baseline),
+        make("auroc", areas[1], bounds[1], model),
+        difference,
+        verdict,
+        say(verdict, difference, areas[0], areas[1], baseline, model, margin),
+    )
+
+
+def judge(low: float, high: float, margin: float = MARGIN) -> Verdict:
+    """The rule of this module.
+
+    >>> judge(0.01, 0.09), judge(-0.01, 0.015), judge(-0.04, 0.06), judge(-0.2, -0.1)
+    ('better', 'equivalent', 'not distinguishable', 'worse')
+    """
+    if low > 0:
+        return "better"
+    if high < 0:
+        return "worse"
+    return "equivalent" if -margin <= low and high <= margin else "not distinguishable"
+
+
+def say(
+    verdict: Verdict,
+    difference: Estimate,
+    first: float,
+    second: float,
+    baseline: str,
+    model: str,
+    margin: float,
+) -> str:
+    """The sentence for a verdict; every number in it comes from the arguments."""
+    found = (
+        f"AUC {second:.2f} against {first:.2f}, difference {_signed(difference.value)}, "
+        f"{difference.level:.0%} CI {_signed(difference.low)} to {_signed(difference.high)}"
+    )
+    subject = model[:1].upper() + model[1:]
+    small = max(abs(difference.low), abs(difference.high)) <= margin
+    by = f", but by less than {margin:g}, which hardly matters" if small else ""
+    patients = difference.n_clusters or difference.n
+    return {
+        "better": f"{subject} did better than {baseline}{by} ({found}).",
+        "worse": f"{subject} did worse than {baseline}{by} ({found}).",
+        "equivalent": f"{subject} added nothing over {baseline}: equal within ±{margin:g} ({found}).",
+        "not distinguishable": (
+            f"{subject} added nothing measurable over {baseline} with these {patients} patients ({found})."
+        ),
+    }[verdict]
+
+
+def _signed(value: float) -> str:
+    return f"{value:.2f}".replace("-", "−")
+
+
+def _checked(*columns: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    first, second = (np.asarray(c, float) for c in columns[:2])
+    y, patient = np.asarray(columns[2]), np.asarray(columns[3]).astype(str)
+    lengths = [len(first), len(second), len(y), len(patient)]
+    if len(set(lengths)) != 1:
+        raise TableError(f"scores, labels and patients differ in length {lengths}: align them by case_id")
+    whole = np.isfinite(first) & np.isfinite(second)
+    first, second, y, patient = first[whole], second[whole], y[whole], patient[whole]
+    if not np.isin(y, (0, 1)).all():
+        raise TableError("labels must be 0 or 1: pass (y == positive_class).astype(int)")
+    if len(np.unique(y)) < 2:
+        raise NotEnoughData("only one class among the cases that both scores cover: add cases of the other")
+    return first, second, y.astype(int), patient
+
+
+Bounds = list[tuple[float, float]]  # of the baseline, the model and their difference
+
+
+def _delong(y: np.ndarray, first: np.ndarray, second: np.ndarray, level: float) -> tuple[list[float], Bounds]:
+    parts = np.stack([placements(y, first), placements(y, second)])
+    areas = [float(p[y == 1].mean()) for p in parts]
+    covariance = auc_covariance(y, parts)
+    gap = areas[1] - areas[0]
+    variance = covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]
+    half = z_of(level) * float(np.sqrt(max(variance, 0.0)))
+    alone = [delong_from(y, p, level) for p in parts]
+    return areas, [*((e.low, e.high) for e in alone), (gap - half, gap + half)]
+
+
+def _bootstrap(
+    y: np.ndarray, first: np.ndarray, second: np.ndarray, patient: np.ndarray, n: int, level: float, seed: int
+) -> tuple[list[float], Bounds]:
+    """Percentile intervals of both areas and of their difference, from the same draws of patients."""
+    codes, g = codes_of(patient, len(y))
+    ranked = [Ranked(y, score, codes, g) for score in (first, second)]
+    areas = [float(r.auroc(np.ones((g, 1)))[0]) for r in ranked]
+    blocks = draw_blocks(g, n, np.random.default_rng(seed))
+    draws = np.concatenate([np.stack([r.auroc(counts) for r in ranked]) for counts in blocks], axis=1)
+    return areas, [percentile(d, level)[:2] for d in (*draws, draws[1] - draws[0])]
