@@ -86,6 +86,23 @@ class Audit:
                 return item
         raise KeyError(f"no audit item {name!r}; there are: {', '.join(item.name for item in self.items)}")
 
+    def section(self) -> dict[str, Any]:
+        """The audit as a report section: `run.set_section("audit", found.section())`."""
+        words = {"ok": "pass", "skipped": "info"}
+        return {
+            "kind": "audit",
+            "title": "",
+            "checks": [
+                {
+                    "name": item.name.replace("-", " "),
+                    "status": words.get(item.status, item.status),
+                    "finding": item.summary,
+                    "detail": item.advice,
+                }
+                for item in self.items
+            ],
+        }
+
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready: cohort, target, verdict, headline, items."""
         return {
