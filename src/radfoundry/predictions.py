@@ -68,17 +68,17 @@ def validate(table: pd.DataFrame, *, model: str = "model") -> pd.DataFrame:
     """
     if len(table) == 0:
         raise TableError("the table has no rows. Give at least one prediction")
-    notes: list[str] = []
-    table = _rename(table, notes)
+    notes = list(table.attrs.get("notes", ()))
+    table = _rename(table.reset_index(drop=True), notes)
     table = _melt(table, notes)
     _require(table)
     table = _fill(table, model, notes)
     _check_scores(table, notes)
-    table = _check_truth(table, notes)
     _check_decisions(table)
+    table = _check_truth(table, notes)
     _check_unique(table)
     _check_splits(table, notes)
-    table.attrs = {"notes": notes}
+    table.attrs = {"notes": list(dict.fromkeys(notes))}
     return table.reset_index(drop=True)
 
 
@@ -352,8 +352,9 @@ def _check_splits(table: pd.DataFrame, notes: list[str]) -> None:
     elif "fold" in table and "split" not in table:
         folds = table.groupby([*within, "patient_id"], dropna=False)["fold"].transform("nunique")
         if (folds > 1).any():
+            shared = table.loc[folds > 1, "patient_id"].nunique()
             notes.append(
-                f"{table.loc[folds > 1, 'patient_id'].nunique()} patients are in several folds: if the folds were "
+                f"{shared} patients are in several folds of one repeat: if folds were "
                 "trained on each other's images, these scores are optimistic"
             )
 

@@ -1,0 +1,256 @@
+"""Two prediction tables side by side: matched by case and target, tested several ways, corrected."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from radfoundry.errors import NotEnoughData, TableError
+from radfoundry.evaluate import compare
+from radfoundry.evaluate.classification import auroc
+from radfoundry.evaluate.compare import Comparison
+from radfoundry.evaluate.intervals import placements
+from radfoundry.evaluate.parts import Part, Repeat, make_part
+from radfoundry.evaluate.resample import draw_blocks
+from radfoundry.evaluate.table import metric_values
+from radfoundry.predictions import is_multiclass, validate
+
+BOOTSTRAPPED = ("auprc", "balanced_accuracy", "f1", "brier")
+
+
+@dataclass(frozen=True)
+class Paired:
+    """comparisons: all tests; notes: what was assumed; only_a, only_b: cases without a partner."""
+
+    comparisons: tuple[Comparison, ...]
+    notes: tuple[str, ...]
+    only_a: int
+    only_b: int
+
+
+def compare_tables(
+    a: pd.DataFrame,
+    b: pd.DataFrame,
+    *,
+    level: float = 0.95,
+    n_boot: int = 2000,
+    n_permutations: int = 2000,
+    seed: int = 0,
+    threshold: float | None = None,
+) -> Paired:
+    """Test model a against model b on the cases that both scored, target by target.
+
+    AUC: paired DeLong (clustered by patient where patients repeat) and a permutation; AUPRC, balanced
+    accuracy, F1, Brier: paired patient bootstrap; accuracy, sensitivity, specificity: McNemar's exact
+    test (where patients repeat: a permutation by patient); per-fold AUC: Nadeau-Bengio, where both
+    tables carry the same folds. Each kind of test is one family over the targets: Holm and
+    Benjamini-Hochberg p-values are filled in. TableError when nothing matches, when the truths differ,
+    or when a table holds several models.
+    """
+    first, second = validate(a, model="a"), validate(b, model="b")
+    names = _one_model(first, "first"), _one_model(second, "second")
+    if names[0] == names[1]:
+        names = f"{names[0]} (a)", f"{names[1]} (b)"
+    left, right, unmatched, notes = _match(first, second)
+    out: list[Comparison] = []
+    for target in left["target"].unique():
+        parts = [
+            make_part(t[t["target"] == target], name, target, None, threshold)
+            for t, name in zip((left, right), names, strict=True)
+        ]
+        if not (parts[0].binary and parts[1].binary):
+            notes.append(f"target {target!r} has several classes: each is compared by accuracy only")
+        found = _tests(parts[0], parts[1], level, n_boot, n_permutations, seed, notes)
+        out += [replace(c, target=target, model_a=names[0], model_b=names[1]) for c in found]
+    return Paired(tuple(_corrected(out)), tuple(dict.fromkeys(notes)), *unmatched)
+
+
+def _one_model(table: pd.DataFrame, which: str) -> str:
+    models = table["model"].unique()
+    if len(models) > 1:
+        raise TableError(
+            f"the {which} table holds {len(models)} models ({', '.join(models)}). Keep one: filter column 'model'"
+        )
+    return str(models[0])
+
+
+def _match(a: pd.DataFrame, b: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, tuple[int, int], list[str]]:
+    key = ["case_id", "target", *(c for c in ("split",) if c in a and c in b)]
+    notes = [f"{w} table: {n}" for w, t in (("first", a), ("second", b)) for n in t.attrs["notes"]]
+    if any("rows are numbered" in n for n in notes):
+        raise TableError("a table has no case_id, so its rows can not be paired. Add the column case_id")
+    keys_a, keys_b = (pd.MultiIndex.from_frame(t[key]) for t in (a, b))
+    left, right = a[keys_a.isin(keys_b)], b[keys_b.isin(keys_a)]
+    unmatched = (int(keys_a[~keys_a.isin(keys_b)].nunique()), int(keys_b[~keys_b.isin(keys_a)].nunique()))
+    if left.empty:
+        raise TableError(
+            f"no {' x '.join(key)} is in both tables. Targets of the first: "
+            f"{', '.join(a['target'].unique()[:5])}; of the second: {', '.join(b['target'].unique()[:5])}"
+        )
+    if any(unmatched):
+        notes.append(
+            f"without a partner, left out: {unmatched[0]} of the first, {unmatched[1]} of the second"
+        )
+    truth = [t.groupby(key)["y_true"].first() for t in (left, right)]
+    differs = truth[0].astype(str) != truth[1].reindex(truth[0].index).astype(str)
+    if not is_multiclass(left).any():
+        differs = truth[0].astype(float) != truth[1].reindex(truth[0].index).astype(float)
+    if differs.any():
+        where = dict(zip(key, differs.index[differs][0], strict=True))
+        raise TableError(
+            f"column 'y_true' differs between the tables in {int(differs.sum())} cases, first {where}"
+        )
+    patients = left.groupby("case_id")["patient_id"].first()
+    right = right.assign(patient_id=right["case_id"].map(patients))
+    return left, right, unmatched, notes
+
+
+def _tests(
+    a: Part, b: Part, level: float, n_boot: int, n_permutations: int, seed: int, notes: list[str]
+) -> list[Comparison]:
+    out: list[Comparison] = []
+    y, patient = _truth(a), a.repeats[0].codes
+    aligned = a.aligned and b.aligned and np.array_equal(a.repeats[0].case, b.repeats[0].case)
+    if not aligned:
+        raise TableError(f"target {a.target!r}: not every repeat scores the same cases. Complete the repeats")
+    if a.binary and b.binary:
+        try:
+            out.append(_delong(a, b, level))
+            ranks = [np.mean([stats.rankdata(r.score[:, 0]) for r in p.repeats], axis=0) for p in (a, b)]
+            rng = np.random.default_rng(seed)
+            moved = compare.permutation(auroc, y, *ranks, patient, n=n_permutations, rng=rng)
+            out.append(replace(moved, note=_averaged(a, b)))
+        except NotEnoughData as why:
+            notes.append(f"target {a.target!r}: no AUC. {why}")
+        out += _bootstrapped(a, b, level, n_boot, seed)
+        out += _by_fold(a, b, level)
+    out += _decisions(a, b, level, n_permutations, seed, notes)
+    return out
+
+
+def _truth(part: Part) -> np.ndarray:
+    return part.repeats[0].y
+
+
+def _averaged(a: Part, b: Part) -> str | None:
+    return "ranks averaged over repeats" if max(len(a.repeats), len(b.repeats)) > 1 else None
+
+
+def _delong(a: Part, b: Part, level: float) -> Comparison:
+    y = _truth(a)
+    both = [np.mean([placements(y, r.score[:, 0]) for r in p.repeats], axis=0) for p in (a, b)]
+    found = compare.delong_paired_from(y, np.stack(both), level, cluster=a.repeats[0].codes)
+    many = max(len(a.repeats), len(b.repeats)) > 1
+    return replace(found, method="mean over repeats; " + found.method) if many else found
+
+
+def _bootstrapped(a: Part, b: Part, level: float, n_boot: int, seed: int) -> list[Comparison]:
+    one = np.ones((a.n_patients, 1))
+    values = [metric_values(p, one) for p in (a, b)]
+    blocks = [
+        [metric_values(p, counts) for p in (a, b)]
+        for counts in draw_blocks(a.n_patients, n_boot, np.random.default_rng(seed))
+    ]
+    out = []
+    for name in BOOTSTRAPPED:
+        if all(name in v and np.isfinite(v[name][0]) for v in values):
+            draws = np.concatenate([x[name] - z[name] for x, z in blocks])
+            first, second = (float(v[name][0]) for v in values)
+            out.append(compare.from_draws(name, first, second, draws, level, a.n, a.n_patients))
+    return out
+
+
+def _decisions(
+    a: Part, b: Part, level: float, n_permutations: int, seed: int, notes: list[str]
+) -> list[Comparison]:
+    if a.repeats[0].decision is None or b.repeats[0].decision is None:
+        notes.append(f"target {a.target!r}: {a.rule if a.repeats[0].decision is None else b.rule}")
+        return []
+    if a.rule != b.rule or "default" in a.rule:
+        notes.append(f"decisions of {a.model}: {a.rule}; of {b.model}: {b.rule}")
+    if len(a.repeats) > 1 or len(b.repeats) > 1:
+        notes.append("accuracy, sensitivity and specificity: tested on the first repeat only")
+    y = _truth(a)
+    right = [_right(p.repeats[0], y) for p in (a, b)]
+    subsets = {"accuracy": np.ones(len(y), bool)}
+    if a.binary and b.binary:
+        subsets |= {"sensitivity": y == 1, "specificity": y == 0}
+    out = []
+    for name, rows in subsets.items():
+        if not rows.any():
+            continue
+        found = compare.mcnemar(right[0][rows], right[1][rows], level)
+        patient = a.repeats[0].codes[rows]
+        if len(np.unique(patient)) < rows.sum():
+            found = _clustered(name, right, rows, patient, level, n_permutations, seed)
+        out.append(replace(found, name=name))
+    return out
+
+
+def _right(repeat: Repeat, y: np.ndarray) -> np.ndarray:
+    return repeat.decision == y
+
+
+def _clustered(
+    name: str,
+    right: list[np.ndarray],
+    rows: np.ndarray,
+    patient: np.ndarray,
+    level: float,
+    n: int,
+    seed: int,
+) -> Comparison:
+    """Permutation p and patient-bootstrap interval of a difference of paired proportions."""
+    d = right[0][rows].astype(float) - right[1][rows]
+    codes, g = compare.codes_of(patient, len(d))
+    total, size = np.bincount(codes, weights=d, minlength=g), np.bincount(codes, minlength=g)
+    rng = np.random.default_rng(seed)
+    draws = np.concatenate([(total @ c) / (size @ c) for c in draw_blocks(g, n, rng)])
+    signs = rng.choice((-1.0, 1.0), size=(n, g))
+    p = (1 + (np.abs(signs @ total) >= abs(total.sum()) - 1e-9).sum()) / (n + 1)
+    first, second = (float(r[rows].mean()) for r in right)
+    found = compare.from_draws(name, first, second, draws, level, len(d), g)
+    return replace(found, p=float(p), method=f"permutation by patient and patient bootstrap, {n} draws")
+
+
+def _by_fold(a: Part, b: Part, level: float) -> list[Comparison]:
+    """Nadeau-Bengio over per-fold AUCs, where both tables tell the same folds and each has both classes."""
+    key = [c for c in ("repeat", "seed", "fold") if c in a.rows and c in b.rows]
+    if "fold" not in key or {c for c in ("repeat", "seed") if c in a.rows} != set(key) - {"fold"}:
+        return []
+    folds = [{k: r for k, r in p.rows.groupby(key)} for p in (a, b)]
+    if set(folds[0]) != set(folds[1]) or len(folds[0]) < 3:
+        return []
+    areas: list[list[float]] = [[], []]
+    for name, rows in folds[0].items():
+        other = folds[1][name]
+        if set(rows["case_id"]) != set(other["case_id"]) or rows["y_true"].nunique() < 2:
+            return []
+        for i, part in enumerate((rows, other)):
+            areas[i].append(auroc(part["y_true"].to_numpy(int), part["score"].to_numpy(float)))
+    per_repeat = len(folds[0]) / len(a.repeats)
+    if per_repeat < 2:
+        return []
+    found = compare.nadeau_bengio(*areas, test_train_ratio=1 / (per_repeat - 1), level=level)
+    posterior = compare.correlated_t(*areas, test_train_ratio=1 / (per_repeat - 1))
+    words = (
+        f"within ±{posterior.rope:g}: worse {posterior.worse:.2f}, same {posterior.same:.2f}, "
+        f"better {posterior.better:.2f} (Bayesian correlated t)"
+    )
+    return [replace(found, name="auroc_by_fold", n=a.n, n_clusters=a.n_patients, note=found.note or words)]
+
+
+def _corrected(comparisons: list[Comparison]) -> list[Comparison]:
+    """Holm and BH within each family: the same metric and test over the targets."""
+    families: dict[tuple[str, str], list[int]] = {}
+    for i, c in enumerate(comparisons):
+        families.setdefault((c.name, c.method.split(" (")[0]), []).append(i)
+    out = list(comparisons)
+    for members in families.values():
+        p = [comparisons[i].p for i in members]
+        for i, h, q in zip(members, compare.holm(p), compare.benjamini_hochberg(p), strict=True):
+            out[i] = replace(out[i], p_holm=float(h), p_bh=float(q))
+    return out
