@@ -1,0 +1,129 @@
+"""`radfoundry embed COHORT --encoder ID --store DIR`: images to vectors, once."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tyro
+
+if TYPE_CHECKING:
+    from radfoundry.encoders import Encoder
+    from radfoundry.encoders.embed import EmbedResult
+
+
+@dataclass(frozen=True)
+class Embed:
+    """Turn the images of a cohort into vectors and keep them; what is stored already is not computed again.
+
+    Exits 1 when some images gave no vector (they are listed), 2 when nothing could be done, 3 when the
+    store cannot be written, 130 when interrupted; the same command goes on from there.
+    """
+
+    cohort: tyro.conf.Positional[Path]
+    """Cohort table (CSV or Parquet)."""
+    encoder: str
+    """Name of an encoder (`radfoundry encoders`), random:NAME, hf-hub:ORG/NAME@REVISION or local:PATH."""
+    store: Path
+    """Folder that holds the vectors; made when absent, and shared by any number of cohorts and encoders."""
+    columns: tuple[str, ...] = ()
+    """Image columns; all by default."""
+    device: str = "cpu"
+    """cpu, cuda, cuda:N or mps."""
+    precision: str = "auto"
+    """auto (the fastest that is proven equal), fp32, bf16 or openvino."""
+    batch_size: int = 32
+    """Images that go through the model at once."""
+    workers: int = 2
+    """Threads that read and prepare images while the model runs."""
+    accept_licence: tuple[str, ...] = ()
+    """Names of restricted licences that you accept."""
+    weights: Path | None = None
+    """Local weights instead of the card's source."""
+    revision: str | None = None
+    """Branch, tag or commit of the weights."""
+    seed: int = 0
+    """For controls and random encoders."""
+    export: Path | None = None
+    """Also write this cohort's vectors to one Parquet file."""
+    why: str | None = None
+    """Instead: say each time a case was computed in this store, and why."""
+    quiet: bool = False
+    """No progress bar."""
+    json: bool = False
+    """Print JSON."""
+
+    def run(self) -> int:
+        from radfoundry.encoders.store import Store
+
+        if self.why is not None:
+            events = Store(self.store).why(self.why)
+            print(jsonlib.dumps(events, indent=2) if self.json else "\n".join(events))
+            return 0
+        from radfoundry import encoders
+        from radfoundry.cohort import read_cohort
+
+        cohort = read_cohort(self.cohort)
+        Store(self.store)  # a wrong folder is refused before the weights are loaded
+        encoder = encoders.load(
+            self.encoder,
+            weights=self.weights,
+            revision=self.revision,
+            device=self.device,
+            precision=self.precision,
+            accept_licences=self.accept_licence,
+            seed=self.seed,
+        )
+        result = encoders.embed(
+            cohort,
+            encoder,
+            self.store,
+            columns=self.columns or None,
+            batch_size=self.batch_size,
+            workers=self.workers,
+            quiet=self.quiet,
+        )
+        if self.export is not None:
+            Store(self.store).export(result.embeddings, self.export)
+        self._print(encoder, result)
+        return 1 if result.failures else 0
+
+    def _print(self, encoder: Encoder, result: EmbedResult) -> None:
+        for case_id, column, message in result.failures:
+            print(f"failed: case {case_id}, {column}: {message}", file=sys.stderr)
+        report = self._report(encoder, result)
+        if self.json:
+            print(jsonlib.dumps(report, indent=2, ensure_ascii=False))
+            return
+        timing = result.timing
+        print(
+            f"{report['embedded']} of {report['images']} images embedded with {report['encoder']} "
+            f"({report['dim']} numbers each, {report['provenance'].get('engine', '')})\n"
+            f"{timing['computed']:.0f} computed, {timing['read']:.0f} read, {timing['reused']:.0f} stored "
+            f"before; {len(result.failures)} failed\n"
+            f"{timing['seconds']:.1f} s, {timing['outside_share']:.0%} of it outside the model\n"
+            f"store: {self.store}, fingerprint {encoder.fingerprint[:12]}"
+        )
+        if self.export is not None:
+            print(f"exported: {self.export}")
+
+    def _report(self, encoder: Encoder, result: EmbedResult) -> dict[str, Any]:
+        return {
+            "encoder": encoder.card.name,
+            "fingerprint": encoder.fingerprint,
+            "dim": encoder.card.dim,
+            "provenance": dict(encoder.provenance),
+            "licences_accepted": list(self.accept_licence),
+            "store": str(self.store),
+            "export": None if self.export is None else str(self.export),
+            "images": int(result.timing["images"]),
+            "embedded": len(result.embeddings.vectors),
+            "failures": [
+                {"case_id": case, "column": column, "message": message}
+                for case, column, message in result.failures
+            ],
+            "timing": result.timing,
+        }
