@@ -13,76 +13,13 @@ from radfoundry.errors import RunError
 
 SVG = "http://www.w3.org/2000/svg"
 XLINK = "{http://www.w3.org/1999/xlink}href"
-ELEMENTS = frozenset(
-    [
-        "svg",
-        "g",
-        "defs",
-        "path",
-        "rect",
-        "circle",
-        "ellipse",
-        "line",
-        "polyline",
-        "polygon",
-        "text",
-        "tspan",
-        "use",
-        "clipPath",
-        "linearGradient",
-        "radialGradient",
-        "stop",
-        "image",
-        "title",
-        "desc",
-    ]
+ELEMENTS = re.compile(
+    "svg|g|defs|path|rect|circle|ellipse|line|polyline|polygon|text|tspan|use|clipPath|image|title|desc"
 )
-ATTRIBUTES = frozenset(
-    [
-        "id",
-        "d",
-        "x",
-        "y",
-        "x1",
-        "x2",
-        "y1",
-        "y2",
-        "cx",
-        "cy",
-        "r",
-        "rx",
-        "ry",
-        "width",
-        "height",
-        "points",
-        "transform",
-        "viewBox",
-        "style",
-        "fill",
-        "fill-opacity",
-        "fill-rule",
-        "stroke",
-        "stroke-width",
-        "stroke-opacity",
-        "stroke-linecap",
-        "stroke-linejoin",
-        "stroke-dasharray",
-        "opacity",
-        "clip-path",
-        "clip-rule",
-        "clipPathUnits",
-        "offset",
-        "stop-color",
-        "stop-opacity",
-        "gradientUnits",
-        "gradientTransform",
-        "font-size",
-        "font-family",
-        "font-weight",
-        "text-anchor",
-        "preserveAspectRatio",
-        "href",
-    ]
+ATTRIBUTES = re.compile(
+    "id|d|x|y|[xy][12]|c[xy]|r|r[xy]|width|height|points|transform|viewBox|style|opacity|href"
+    "|fill|fill-opacity|fill-rule|stroke|stroke-(width|opacity|linecap|linejoin|dasharray)"
+    "|clip-path|clip-rule|clipPathUnits|font-(size|family|weight)|text-anchor|preserveAspectRatio"
 )
 
 
@@ -119,7 +56,7 @@ def _strip(node: ET.Element, prefix: str) -> None:
             node.set(*kept)
     for child in list(node):
         tag = child.tag if isinstance(child.tag, str) else ""
-        if tag.removeprefix(f"{{{SVG}}}") in ELEMENTS and tag.startswith(f"{{{SVG}}}"):
+        if tag.startswith(f"{{{SVG}}}") and ELEMENTS.fullmatch(tag.removeprefix(f"{{{SVG}}}")):
             _strip(child, prefix)
         else:
             node.remove(child)
@@ -127,7 +64,7 @@ def _strip(node: ET.Element, prefix: str) -> None:
 
 def _attribute(name: str, value: str, prefix: str) -> tuple[str, str] | None:
     name = "href" if name == XLINK else name
-    if name not in ATTRIBUTES:
+    if not ATTRIBUTES.fullmatch(name):
         return None
     if name == "href":
         if value.startswith("#"):
