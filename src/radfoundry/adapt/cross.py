@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import pandas as pd
 from sklearn.base import clone
+from sklearn.metrics import roc_auc_score
 
 from radfoundry.adapt.probe import inner_splits, make_head
 from radfoundry.adapt.thresholds import Threshold, choose
@@ -43,8 +44,9 @@ def cross_predict(
     head: a name for `make_head`, an estimator (cloned) or a function that makes one. X: (n, p);
     y: (n,) labels; groups: (n,) patients (default: every row its own). With two classes `score` is the
     probability of the larger label; with more there is one `score:<class>` a class. threshold_rule
-    (two classes, see `thresholds.choose`) is applied to inner out-of-fold scores of the training rows,
-    never to the test rows, and fills `threshold` and `decision`.
+    (two classes, see `thresholds.choose`) is applied to the fold's `validation` rows where it has any,
+    else to inner out-of-fold scores of the training rows, never to the test rows; it fills `threshold`,
+    `decision` and `inner_auroc`, the AUC of the scores it was chosen on (a pipeline may be selected by it).
 
     InputError: a patient on both sides of a fold. NotEnoughData: a class is absent from a training part.
     """
@@ -57,13 +59,16 @@ def cross_predict(
     tables = []
     for fold in folds:
         _check_fold(fold, y, groups, classes)
-        fitted, threshold = _fit(head, X[fold.train], y[fold.train], groups[fold.train],
-                                 threshold_rule, seed, n_jobs)  # fmt: skip
+        held = getattr(fold, "validation", None)
+        validation = None if held is None else (X[held], y[held])
+        fitted, threshold, inner = _fit(head, X[fold.train], y[fold.train], groups[fold.train],
+                                        threshold_rule, seed, n_jobs, validation)  # fmt: skip
         rows = {"case_id": names[fold.test], "patient_id": groups[fold.test].astype(str), "target": target,
                 "y_true": y[fold.test]}  # fmt: skip
         rows |= _scores(fitted.predict_proba(X[fold.test]), classes, threshold)
         rows |= {"model": model or (head if isinstance(head, str) else type(fitted).__name__)}
         rows |= {"split": "test", "repeat": fold.repeat, "fold": fold.fold, "seed": seed}
+        rows |= {} if threshold_rule is None else {"inner_auroc": inner}
         rows |= {name: np.asarray(values)[fold.test] for name, values in (covariates or {}).items()}
         tables.append(pd.DataFrame(rows))
     if not tables:
@@ -89,7 +94,10 @@ def _fit(
     rule: str | None,
     seed: int,
     n_jobs: int,
-) -> tuple[Any, Threshold | None]:
+    validation: tuple[np.ndarray, np.ndarray] | None,
+) -> tuple[Any, Threshold | None, float]:
+    """The fitted head, its threshold, and the AUC of the scores that the threshold was chosen on."""
+
     def fresh() -> Any:
         if isinstance(head, str):
             return make_head(head, seed=seed, n_jobs=n_jobs)
@@ -97,9 +105,18 @@ def _fit(
 
     fitted = fresh().fit(X, y, groups=groups)
     if rule is None:
-        return fitted, None
-    positive = (y == np.max(y)).astype(int)
-    splits = inner_splits(positive, groups, 5, seed)
+        return fitted, None, np.nan
+    if validation is not None:
+        positive, score = (validation[1] == np.max(y)).astype(int), fitted.predict_proba(validation[0])[:, 1]
+    else:
+        positive = (y == np.max(y)).astype(int)
+        score = _inner_scores(fresh, X, y, groups, inner_splits(positive, groups, 5, seed))
+    return fitted, choose(positive, score, rule), float(roc_auc_score(positive, score))
+
+
+def _inner_scores(
+    fresh: Callable[[], Any], X: np.ndarray, y: np.ndarray, groups: np.ndarray, splits: Any
+) -> np.ndarray:
     if not splits:
         raise NotEnoughData(
             "a threshold needs two patients of each class in training; leave threshold_rule out"
@@ -107,7 +124,7 @@ def _fit(
     score = np.empty(len(y))
     for train, test in splits:
         score[test] = fresh().fit(X[train], y[train], groups=groups[train]).predict_proba(X[test])[:, 1]
-    return fitted, choose(positive, score, rule)
+    return score
 
 
 def _scores(proba: np.ndarray, classes: np.ndarray, threshold: Threshold | None) -> dict[str, Any]:

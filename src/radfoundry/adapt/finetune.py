@@ -38,8 +38,8 @@ FORMAT = "radfoundry-finetune-1"
 PRESETS: dict[str, dict[str, Any]] = {
     # Images of about 28 px, some thousands of them; chosen on the validation part of PneumoniaMNIST.
     "small-images": {
-        "size": 64, "epochs": (10, 8), "lr": (1e-3, 2e-4), "unfreeze": "all", "batchnorm": "train",
-        "batch_size": 64, "weight_decay": 0.05, "ema": 0.99, "patience": 8,
+        "size": 96, "epochs": (10, 6), "lr": (1e-3, 2e-4), "unfreeze": "all", "batchnorm": "train",
+        "batch_size": 64, "weight_decay": 0.05, "ema": 0.99, "patience": 6,
         "augment": Augment(rotation=7, shift=0.1, scale=0.1, brightness=0.1, contrast=0.2),
     },
     # A few hundred radiographs (the two-stage default of the paediatric study).

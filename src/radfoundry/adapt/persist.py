@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 from radfoundry.errors import WeightsError
 
@@ -46,7 +47,7 @@ def load_head(path: str | Path) -> Any:
 
     try:
         unknown = skops.io.get_untrusted_types(file=path)
-    except (OSError, ValueError, KeyError) as cause:  # zipfile.BadZipFile is no OSError: see below
+    except (OSError, ValueError, KeyError, BadZipFile) as cause:
         raise WeightsError(
             f"{path} could not be read as a skops file ({cause}); save the head again"
         ) from cause

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
 
 from radfoundry.errors import InputError
 
@@ -41,6 +42,32 @@ def correct(
     deploy = _vector(prevalence_deploy, k, "deploy")
     train = _vector(_default(prevalence_train, np.full(k, 1 / k)), k, "train")
     return _reweight(p, deploy / train)
+
+
+class AtTrainingPrevalence(ClassifierMixin, BaseEstimator):
+    """A head trained on balanced draws, whose probabilities are moved back to the training prevalence.
+
+    Without this a balanced head calls every second case positive and cannot be calibrated. Ranking, and
+    so the AUC, is unchanged.
+    """
+
+    def __init__(self, head: object) -> None:
+        self.head = head
+
+    def fit(self, X: np.ndarray, y: np.ndarray, groups: np.ndarray | None = None) -> AtTrainingPrevalence:
+        """Fit a copy of the head and remember the share of each class in y."""
+        self.head_ = clone(self.head).fit(X, y, groups=groups)
+        self.classes_, count = np.unique(y, return_counts=True)
+        self.prevalence_ = count / count.sum()
+        return self
+
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
+        """(n, k) probabilities at the training prevalence."""
+        return correct(self.head_.predict_proba(X), self.prevalence_)
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        """The most probable class of each row."""
+        return self.classes_[self.predict_proba(X).argmax(1)]
 
 
 def _default(value, fallback):
