@@ -1,6 +1,6 @@
 """A run as a study leaves it, from synthetic scores: for the tests, and to look at the page.
 
-    python tests/report/demo.py OUT
+python tests/report/demo.py OUT
 """
 
 from __future__ import annotations
@@ -105,14 +105,16 @@ def _population(run: Run, y: np.ndarray, covariates: pd.DataFrame, inject: str) 
         [(f"both findings{inject}", 122), ("neither finding", 58)],
         [("unreadable file", 9), ("lateral view", 12)],
     ]
-    run.save_figure("flow", *figures.flow(steps, excluded, [("Cross-validation", 300), ("External test", 120)]))
+    run.save_figure(
+        "flow", *figures.flow(steps, excluded, [("Cross-validation", 300), ("External test", 120)])
+    )
 
 
 def _curves(run: Run, y: np.ndarray, score: dict, whole: dict[str, Estimate], main: str) -> None:
     rocs, prs, cals, nets = {}, {}, {}, {}
     for name, s in score.items():
         fpr, tpr, _ = roc_curve(y, s)
-        rocs[name] = pd.DataFrame({"fpr": fpr, "tpr": tpr})
+        rocs[name] = pd.DataFrame({"fpr": fpr, "sensitivity": tpr})
         if name == main:
             rocs[name] = rocs[name].assign(low=np.clip(tpr - 0.07, 0, 1), high=np.clip(tpr + 0.05, 0, 1))
         precision, recall, _ = precision_recall_curve(y, s)
@@ -121,7 +123,7 @@ def _curves(run: Run, y: np.ndarray, score: dict, whole: dict[str, Estimate], ma
         hit = s[:, None] >= t
         net = ((hit & (y[:, None] == 1)).mean(0)) - (hit & (y[:, None] == 0)).mean(0) * t / (1 - t)
         nets[name] = pd.DataFrame(
-            {"threshold": t, "net_benefit": net, "treat_all": y.mean() - (1 - y.mean()) * t / (1 - t)}
+            {"threshold": t, "model": net, "all": y.mean() - (1 - y.mean()) * t / (1 - t)}
         )
     observed, predicted = calibration_curve(y, score[main], n_bins=8, strategy="quantile")
     cals[main] = pd.DataFrame({"predicted": predicted, "observed": observed}).assign(
@@ -152,7 +154,9 @@ def _groups(
         for value in sorted(covariates[column].unique()):
             keep = (covariates[column] == value).to_numpy()
             rows.append(auc(y[keep], score[main][keep], model=main, subgroup=f"{column} = {value}{inject}"))
-    rows.append(Estimate("auroc", float("nan"), n=11, model=main, subgroup="scanner = B", note="fewer than 20"))
+    rows.append(
+        Estimate("auroc", float("nan"), n=11, model=main, subgroup="scanner = B", note="fewer than 20")
+    )
     run.add_estimates(rows)
     run.save_figure("subgroups", *figures.forest(rows, overall=whole[main]))
     many = [
@@ -195,19 +199,17 @@ def _shifted(y: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _closing(run: Run, inject: str) -> None:
-    run.section(
-        "Performance", "estimates", key="performance", pick=[{"name": "auroc", "subgroup": None}]
-    )
+    run.section("Performance", "estimates", key="performance", pick=[{"name": "auroc", "subgroup": None}])
     run.set_section(
         "audit",
         {
             "kind": "audit",
             "checks": [
-                {"name": "Patients across splits", "status": "pass", "finding": "0 of 408 in two parts."},
-                {"name": "Near-duplicates", "status": "warn", "finding": f"2 pairs above 0.995{inject}.",
-                 "detail": "Both lie within one part."},
-                {"name": "Shuffled labels", "status": "pass", "finding": "AUC 0.51 (0.44 to 0.57)."},
-                {"name": "Site predictability", "status": "fail", "finding": "AUC 0.97: the site can be read."},
+                {"name": "Patients across splits", "status": "ok", "summary": "0 of 408 in two parts."},
+                {"name": "Near-duplicates", "status": "warn", "summary": f"2 pairs above 0.995{inject}.",
+                 "advice": "Both lie within one part."},
+                {"name": "Shuffled labels", "status": "ok", "summary": "AUC 0.51 (0.44 to 0.57)."},
+                {"name": "Site predictability", "status": "fail", "summary": "AUC 0.97: the site can be read."},
             ],
         },
     )  # fmt: skip
@@ -227,11 +229,16 @@ def _closing(run: Run, inject: str) -> None:
             "Radiographs were prepared as the encoder's card says and encoded once. A logistic head was "
             "fitted in 5 × 5 patient-grouped, stratified cross-validation; the threshold was chosen on "
             f"validation folds only.{inject}",
-            "Intervals: bootstrap over patients, 2,000 draws. Paired differences: DeLong; p values after Holm.",
+            "Intervals: bootstrap over patients, 2,000 draws. Paired differences: DeLong, Holm.",
         ],
     )
     run.model_card(
-        {"license": "apache-2.0", "tags": ["radiology"], "title": "MLP head", "intended_use": "Research only."}
+        {
+            "license": "apache-2.0",
+            "tags": ["radiology"],
+            "title": "MLP head",
+            "intended_use": "Research only.",
+        }
     )
     run.log(f"done{inject}")
 

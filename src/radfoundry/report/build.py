@@ -57,6 +57,7 @@ LABELS = {
     "ece": "Expected calibration error",
     "calibration_slope": "Calibration slope",
     "calibration_intercept": "Calibration intercept",
+    "sens_at_spec90": "Sensitivity at 90 % specificity",
     "prevalence": "Prevalence",
     "mcc": "Matthews correlation",
 }

@@ -89,7 +89,7 @@ def save(figure: Figure, stem: Path) -> None:
 
 @styled
 def roc(curves: Mapping[str, pd.DataFrame], estimates: Mapping[str, Estimate] | None = None) -> Drawing:
-    """ROC curves by model. Each table: `fpr`, `tpr`, and `low`, `high` of the sensitivity where known.
+    """ROC curves by model. Each table: `fpr`, `sensitivity`, and `low`, `high` of the sensitivity where known.
 
     estimates: the AUC of each model, printed beside its name.
     """
@@ -98,7 +98,7 @@ def roc(curves: Mapping[str, pd.DataFrame], estimates: Mapping[str, Estimate] | 
     for (name, curve), colour in zip(curves.items(), _colours(curves), strict=True):
         if {"low", "high"} <= set(curve):
             axes.fill_between(curve["fpr"], curve["low"], curve["high"], color=colour, alpha=0.14, lw=0)
-        axes.plot(curve["fpr"], curve["tpr"], color=colour, label=_with_value(name, estimates))
+        axes.plot(curve["fpr"], curve["sensitivity"], color=colour, label=_with_value(name, estimates))
     _key(axes, "lower right", "AUC (interval)" if estimates else "")
     return figure, _stacked(curves)
 
@@ -136,7 +136,7 @@ def precision_recall(
         fontsize=9.5,
         color=SOFT,
     )
-    _key(axes, "lower left" if prevalence > 0.45 else "upper right", "Average precision" if estimates else "")
+    _key(axes, "best", "Average precision" if estimates else "")
     return figure, _stacked(curves)
 
 
@@ -174,9 +174,11 @@ def calibration(
 def decision_curve(curves: Mapping[str, pd.DataFrame], *, limit: float | None = None) -> Drawing:
     """Net benefit by threshold (Vickers and Elkin 2006), with treating all and none.
 
-    Each table: `threshold`, `net_benefit`, and `treat_all`, the same in every table.
+    Each table, as `evaluate.calibration.net_benefit` gives it: `threshold`, `model`, and `all`.
     limit: the largest threshold shown; default where treating all and every model have ended.
     """
+    names = {"model": "net_benefit", "all": "treat_all", "none": "treat_none"}
+    curves = {name: curve.rename(columns=names) for name, curve in curves.items()}
     figure = Figure(figsize=HALF, layout="constrained")
     axes = figure.subplots()
     first = next(iter(curves.values()))
@@ -200,7 +202,7 @@ def decision_curve(curves: Mapping[str, pd.DataFrame], *, limit: float | None = 
         fontsize=9.5,
         color=SOFT,
     )
-    _key(axes, "upper right")
+    _key(axes, "best")
     return figure, _stacked(curves)
 
 
@@ -252,7 +254,7 @@ def dots(
             xycoords=("data", "axes fraction"),
             xytext=(0, 4),
             textcoords="offset points",
-            ha="center",
+            ha="left" if baseline.value < sum(axes.get_xlim()) / 2 else "right",
             fontsize=9.5,
             color=PALETTE[1],
             annotation_clip=False,
@@ -321,7 +323,7 @@ def flow(
     steps: (what, n) from top to bottom. excluded: for each gap between steps, the (reason, n) left out
     there. arms: (what, n) side by side at the bottom, such as training and test.
     """
-    height = 1.15 * len(steps) + (1.15 if arms else 0)
+    height = 1.15 * (len(steps) - 1) + 0.7 + (1.15 if arms else 0)
     figure = Figure(figsize=(9.0, height + 0.1))
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, 9), ylim=(-height - 0.05, 0.05))
@@ -424,7 +426,7 @@ def _rows(
         printed = f"{number(estimate.value)}"
         between = f"{number(estimate.low)} to {number(estimate.high)}" if bounded else (estimate.note or "–")
         for x, text, side, colour in (
-            (-0.90, word, "left", INK),
+            (-0.945, word, "left", INK),
             (-0.06, f"{estimate.n:,}", "right", SOFT),
             (1.16, printed, "right", INK),
             (1.21, between, "left", SOFT),

@@ -466,7 +466,7 @@ def card_text(card: Mapping[str, Any], estimates: Sequence[Estimate] = ()) -> st
         body = "\n".join(f"- {item}" for item in text) if isinstance(text, list) else str(text)
         parts.append(f"## {key.replace('_', ' ').capitalize()}\n\n{body}")
     if estimates:
-        lines = "\n".join(f"- {e.target + ': ' if e.target else ''}{e}" for e in estimates)
+        lines = "\n".join(f"- {', '.join(filter(None, (e.target, e.model)))}: {e}" for e in estimates)
         parts.append(f"## Measured performance\n\n{lines}")
     return "\n\n".join(parts) + "\n"
 
