@@ -543,3 +543,64 @@ def test_embeddings_are_matched_by_case_not_by_order(make) -> None:
     aligned = baselines.align(cohort, part)
     assert (aligned[order, 0] == order).all()
     assert np.isnan(np.delete(aligned[:, 0], order)).all()
+
+
+# --- the command ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def on_disk(tmp_path: Path) -> Path:
+    """A cohort of 40 pictures, half for training; one test picture is a recompressed training picture."""
+    from radfoundry.cohort import write_cohort
+
+    rng = np.random.default_rng(0)
+    pictures = [picture(rng) for _ in range(40)]
+    pictures[30] = jpeg(pictures[3])
+    for i, array in enumerate(pictures):
+        PilImage.fromarray(array).save(tmp_path / f"{i}.png")
+    table = pd.DataFrame(
+        {
+            "case_id": [f"c{i}" for i in range(40)],
+            "patient_id": [f"p{i}" for i in range(40)],
+            "image": [f"{i}.png" for i in range(40)],
+            "y:sick": np.arange(40) % 2,
+            "age": np.arange(40.0) * 7 % 31,
+            "split": halves(40),
+        }
+    )
+    return write_cohort(Cohort(table, tmp_path, "disk"), tmp_path / "cohort.csv")
+
+
+def test_command_prints_json_and_fails_only_when_strict(
+    on_disk: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from radfoundry.cli.main import main
+
+    words = ["audit", str(on_disk), "--target", "sick", "--permutations", "10"]
+    assert main([*words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["verdict"] == "fail"
+    [duplicate] = [item for item in found["items"] if item["name"] == "duplicates"]
+    assert {duplicate["rows"][0]["case_a"], duplicate["rows"][0]["case_b"]} == {"c3", "c30"}
+    assert main([*words, "--strict"]) == 1
+    assert "FAIL      duplicates: 1 pair of images show" in capsys.readouterr().out
+
+
+def test_command_writes_a_run_folder_and_takes_an_encoder(
+    on_disk: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from radfoundry.cli.main import main
+
+    out = tmp_path / "run"
+    words = ["audit", str(on_disk), "--target", "sick", "--permutations", "10"]
+    assert main([*words, "--encoder", "random-projection", "--out", str(out)]) == 0
+    assert "skipped   encoder-floor" in capsys.readouterr().out  # a control is not a trained encoder
+    assert "duplicates" in (out / "report.html").read_text(encoding="utf-8")
+    assert json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+
+
+def test_command_refuses_an_unknown_target(on_disk: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from radfoundry.cli.main import main
+
+    assert main(["audit", str(on_disk), "--target", "sik"]) == 2
+    assert "y:sick" in capsys.readouterr().err

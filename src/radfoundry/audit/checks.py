@@ -55,8 +55,9 @@ class Evidence:
 
     @property
     def label(self) -> np.ndarray:
-        column = f"y:{self.target}"
-        return self.cohort.table[column].astype(str).to_numpy(object)
+        if self.task is None:
+            return self.cohort.table[f"y:{self.target}"].astype(str).to_numpy(object)
+        return np.array([*self.task.classes, ""], object)[self.task.code]  # code -1: no label
 
     @property
     def main_features(self) -> str | None:
@@ -176,7 +177,8 @@ def _duplicate_item(
         separate |= duplicates.across(pairs, side[row])
     strangers = duplicates.across(pairs, e.patient[row])
     disagree = duplicates.across(pairs, e.label[row])
-    table = duplicates.rows(pairs, e.case[row], {"label": e.label[row]})
+    shown = {"label": e.label[row]} | ({"part": e.parts[0][row]} if e.parts else {})
+    table = duplicates.rows(pairs, e.case[row], shown)
     for entry, apart, strange in zip(table, separate, strangers, strict=True):
         entry["across_parts"], entry["across_patients"] = bool(apart), bool(strange)
     table.sort(key=lambda entry: (not entry["across_parts"], not entry["across_patients"]))
@@ -212,7 +214,7 @@ def _duplicate_sentence(
     affected = len({p.first for p in pairs} | {p.second for p in pairs})
     text = f"{_count(len(pairs), 'pair')} of images {what}" + (f" ({listed})" if listed else "")
     text += f", {affected} of {n} images: {int(strangers.sum())} across patients"
-    text += f", {int(separate.sum())} across training and test data" if has_parts else ""
+    text += f", {int(separate.sum())} across parts of the split" if has_parts else ""
     return text + (f"; {int(disagree.sum())} with different labels." if disagree.any() else ".")
 
 
@@ -455,6 +457,8 @@ def _place_sentence(
     if readable and tied:
         text = f"{read}, and {column} goes with the label ({numbers}): a model may score by {column} alone."
         return ("fail" if tie.v >= 0.5 else "warn"), text
+    if tie.p < 0.05 and not tied:
+        return "ok", f"{read}; {column} goes with the label only weakly ({numbers})."
     if tied:
         return "warn", f"{read}, but {column} goes with the label ({numbers})."
     return "ok", f"{read}; {column} does not go with the label ({numbers})."
