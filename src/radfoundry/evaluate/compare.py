@@ -163,9 +163,9 @@ def newcombe_paired(
     l1, u1 = wilson(both + only_a, n, level)
     l2, u2 = wilson(both + only_b, n, level)
     margins = (both + only_a) * (only_b + neither) * (both + only_b) * (only_a + neither)
-    product = both * neither - only_a * only_b
+    product = float(both * neither - only_a * only_b)
     if product > 0:  # continuity corrected, as published, for positive association only
-        product = max(product - n / 2, 0)
+        product = max(product - n / 2, 0.0)
     phi = product / math.sqrt(margins) if margins else 0.0
     d = p1 - p2
     lower = (p1 - l1) ** 2 - 2 * phi * (p1 - l1) * (u2 - p2) + (u2 - p2) ** 2
@@ -241,12 +241,12 @@ def permutation(
     y, a, b = np.asarray(y), np.asarray(a, float), np.asarray(b, float)
     codes, g = codes_of(cluster, len(y))
     observed = metric(y, a) - metric(y, b)
-    at_least = 0
+    at_least = 0.0
     for _ in range(n):
         swap = rng.integers(2, size=g).astype(bool)[codes]
         swap = swap if a.ndim == 1 else swap[:, None]
         difference = metric(y, np.where(swap, b, a)) - metric(y, np.where(swap, a, b))
-        at_least += abs(difference) >= abs(observed) - 1e-12
+        at_least += float(abs(difference) >= abs(observed) - 1e-12)
     label = name or getattr(metric, "__name__", "metric")
     return Comparison(
         label, float(metric(y, a)), float(metric(y, b)), float(observed), p=(at_least + 1) / (n + 1),

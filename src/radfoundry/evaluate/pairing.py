@@ -14,7 +14,7 @@ from radfoundry.evaluate.classification import auroc
 from radfoundry.evaluate.compare import Comparison
 from radfoundry.evaluate.intervals import placements
 from radfoundry.evaluate.parts import Part, Repeat, make_part
-from radfoundry.evaluate.resample import draw_blocks
+from radfoundry.evaluate.resample import codes_of, draw_blocks
 from radfoundry.evaluate.table import metric_values
 from radfoundry.predictions import is_multiclass, validate
 
@@ -72,7 +72,8 @@ def _one_model(table: pd.DataFrame, which: str) -> str:
     models = table["model"].unique()
     if len(models) > 1:
         raise TableError(
-            f"the {which} table holds {len(models)} models ({', '.join(models)}). Keep one: filter column 'model'"
+            f"the {which} table holds {len(models)} models ({', '.join(models)}). "
+            "Keep one: filter column 'model'"
         )
     return str(models[0])
 
@@ -121,7 +122,7 @@ def _tests(
             out.append(_delong(a, b, level))
             ranks = [np.mean([stats.rankdata(r.score[:, 0]) for r in p.repeats], axis=0) for p in (a, b)]
             rng = np.random.default_rng(seed)
-            moved = compare.permutation(auroc, y, *ranks, patient, n=n_permutations, rng=rng)
+            moved = compare.permutation(auroc, y, ranks[0], ranks[1], patient, n=n_permutations, rng=rng)
             out.append(replace(moved, note=_averaged(a, b)))
         except NotEnoughData as why:
             notes.append(f"target {a.target!r}: no AUC. {why}")
@@ -191,7 +192,7 @@ def _decisions(
 
 
 def _right(repeat: Repeat, y: np.ndarray) -> np.ndarray:
-    return repeat.decision == y
+    return np.asarray(repeat.decision == y)
 
 
 def _clustered(
@@ -205,7 +206,7 @@ def _clustered(
 ) -> Comparison:
     """Permutation p and patient-bootstrap interval of a difference of paired proportions."""
     d = right[0][rows].astype(float) - right[1][rows]
-    codes, g = compare.codes_of(patient, len(d))
+    codes, g = codes_of(patient, len(d))
     total, size = np.bincount(codes, weights=d, minlength=g), np.bincount(codes, minlength=g)
     rng = np.random.default_rng(seed)
     draws = np.concatenate([(total @ c) / (size @ c) for c in draw_blocks(g, n, rng)])
@@ -221,7 +222,7 @@ def _by_fold(a: Part, b: Part, level: float) -> list[Comparison]:
     key = [c for c in ("repeat", "seed", "fold") if c in a.rows and c in b.rows]
     if "fold" not in key or {c for c in ("repeat", "seed") if c in a.rows} != set(key) - {"fold"}:
         return []
-    folds = [{k: r for k, r in p.rows.groupby(key)} for p in (a, b)]
+    folds = [dict(iter(p.rows.groupby(key))) for p in (a, b)]
     if set(folds[0]) != set(folds[1]) or len(folds[0]) < 3:
         return []
     areas: list[list[float]] = [[], []]

@@ -98,9 +98,8 @@ def _subgroup(
 ) -> list[Estimate]:
     if piece.n < min_n:
         note = f"too few: {piece.n} cases, at least {min_n} asked for"
-        names = [
-            n for n in wanted if n in ("auroc", "auroc_ovr_macro", "accuracy", "sensitivity", "specificity")
-        ]
+        possible = metric_values(whole, np.ones((whole.n_patients, 1)))
+        names = [n for n in wanted if n in possible]
         return [
             _labelled(
                 Estimate(n, math.nan, level=level, n=piece.n, n_clusters=piece.n_patients, note=note), piece
