@@ -209,7 +209,7 @@ def _closing(run: Run, inject: str) -> None:
                 {"name": "Near-duplicates", "status": "warn", "summary": f"2 pairs above 0.995{inject}.",
                  "advice": "Both lie within one part."},
                 {"name": "Shuffled labels", "status": "ok", "summary": "AUC 0.51 (0.44 to 0.57)."},
-                {"name": "Site predictability", "status": "fail", "summary": "AUC 0.97: the site can be read."},
+                {"name": "Site predictability", "status": "fail", "summary": "AUC 0.97: site can be read."},
             ],
         },
     )  # fmt: skip

@@ -89,7 +89,7 @@ def save(figure: Figure, stem: Path) -> None:
 
 @styled
 def roc(curves: Mapping[str, pd.DataFrame], estimates: Mapping[str, Estimate] | None = None) -> Drawing:
-    """ROC curves by model. Each table: `fpr`, `sensitivity`, and `low`, `high` of the sensitivity where known.
+    """ROC curves by model. Each table: `fpr`, `sensitivity`, and its `low`, `high` where known.
 
     estimates: the AUC of each model, printed beside its name.
     """
