@@ -130,7 +130,8 @@ def how_to_get(card: EncoderCard) -> str:
         )
     if card.source.startswith("local:"):
         return "It has to be the folder that holds config.json."
-    return f"Get {card.weights_file or 'the file'} from {card.source.removeprefix('url:')} and pass --weights FILE."
+    where = card.source.removeprefix("url:")
+    return f"Get {card.weights_file or 'the file'} from {where} and pass --weights FILE."
 
 
 def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
