@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -237,7 +237,7 @@ class _Bar:
 
 
 def origin_of(path: Path, modality: str) -> Origin | None:
-    """What tells that a file or folder has not changed: size and time of last change; None if it is absent."""
+    """What tells that a file or folder has not changed: size and time of change; None if absent."""
     source = os.path.abspath(path)
     name = source.rpartition("#")[0] if "#" in Path(source).name and not os.path.exists(source) else source
     try:
@@ -287,7 +287,7 @@ def _order(tasks: list[Task], slot: int) -> list[Task]:
 
 def _prefetch(
     tasks: Iterable[Task], read: Callable[[Task], Reading], workers: int, depth: int
-) -> Iterator[Reading]:
+) -> Generator[Reading, None, None]:
     """Readings in the order of tasks, with at most `depth` of them under way or waiting."""
     pool = ThreadPoolExecutor(workers, thread_name_prefix="read")
     pending: deque[Future[Reading]] = deque()

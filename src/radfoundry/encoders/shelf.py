@@ -106,7 +106,7 @@ class Shelf:
         self._parts: dict[str, int] = {}  # name of a part that was read: its number of rows
 
     def create(self, description: Mapping[str, Any]) -> None:
-        """Make the folder and its encoder.json; harmless when they exist. OSError when it cannot be written."""
+        """Make the folder and its encoder.json; harmless when they exist. OSError when not writable."""
         self.folder.mkdir(parents=True, exist_ok=True)
         target = self.folder / "encoder.json"
         if not target.exists():
@@ -306,7 +306,7 @@ def _read_part(path: Path, columns: Sequence[str]) -> pa.Table:
         return pq.ParquetFile(path, memory_map=True).read(columns=list(columns)).replace_schema_metadata(None)
     except (pa.ArrowInvalid, pa.ArrowKeyError) as cause:
         raise RunError(
-            f"{path} is damaged ({cause}). Delete it and run the embedding again: what it listed is recomputed"
+            f"{path} is damaged ({cause}). Delete it and embed again: what it listed is recomputed"
         ) from cause
 
 

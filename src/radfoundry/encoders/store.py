@@ -199,7 +199,8 @@ class Store:
             return found[0]
         listed = "; ".join(f"{a['fingerprint'][:12]} ({a['provenance'].get('name', '?')})" for a in known)
         raise RunError(
-            f"{self.path} holds {len(found) or 'no'} encoders named {fingerprint!r}. Stored: {listed or 'none'}"
+            f"{self.path} holds {len(found) or 'no'} encoders {fingerprint!r}. "
+            f"Choose by fingerprint: {listed or 'none is stored'}"
         )
 
     def _check(self) -> None:
@@ -208,7 +209,7 @@ class Store:
             # Another process may be creating this very store: its temporary files are hidden ones.
             if self.path.exists() and (not self.path.is_dir() or any(self.path.glob("[!.]*"))):
                 raise RunError(
-                    f"{self.path} exists and is not a store of embeddings (no store.json). Choose another folder"
+                    f"{self.path} exists and is no store of embeddings (no store.json). Choose another"
                 )
             return
         try:
@@ -256,7 +257,7 @@ def _chosen(
     missing = next(((c, k) for c in wanted for k in order if (c, k) not in newest), None)
     if missing is not None:
         raise TableError(
-            f"{where} holds no vector of case {missing[0]!r}, column {missing[1]!r}. Embed it first, or leave it out"
+            f"{where} holds no vector of case {missing[0]!r}, column {missing[1]!r}. Embed or omit it"
         )
     return table.take(pa.array([newest[c, k] for c in wanted for k in order], pa.int64()))
 
