@@ -276,7 +276,7 @@ def test_unreachable_hub_says_how_to_bring_the_folder(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
     for name in ("rad-dino", "hf-hub:some/model@abc"):
-        with pytest.raises(WeightsError, match="hf download .*--local-dir FOLDER"):
+        with pytest.raises(WeightsError, match=r"hf download .*--local-dir FOLDER"):
             encoders.load(name)
 
 
