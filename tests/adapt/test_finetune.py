@@ -16,8 +16,8 @@ from radfoundry.adapt.backbones import Net  # noqa: E402
 from radfoundry.adapt.finetune import PRESETS, FineTune  # noqa: E402
 from radfoundry.adapt.losses import class_weights, focal, make_loss, weighted_bce  # noqa: E402
 from radfoundry.errors import InputError, InputMismatch, NotEnoughData, RunError, WeightsError  # noqa: E402
+from tests._data import data_dir  # noqa: E402
 
-from .._data import data_dir  # noqa: E402
 from ._made import squares  # noqa: E402
 
 # Random weights: the packaged ones are not needed to test the machinery.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
@@ -16,6 +16,7 @@ from ._made import embeddings
 torch = pytest.importorskip("torch", reason="the torch extra is not installed")
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 30), min_size=2, max_size=4), st.integers(0, 1000))
 def test_an_epoch_is_balanced_and_repeats_nobody(counts: list[int], seed: int) -> None:
     y = np.repeat(np.arange(len(counts)), counts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score, roc_curve
 
@@ -71,6 +71,7 @@ def test_rules_by_hand(rule: str, sensitivity: float, specificity: float) -> Non
     assert (1 - decided[Y == 0]).mean() == pytest.approx(specificity)
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.integers(0, 2**32 - 1))
 def test_rules_are_optimal(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -23,7 +23,7 @@ def _efficientnet_lite0(pretrained: bool, weights: Path | None, seed: int) -> nn
 
 
 def _mobilenet_v2(pretrained: bool, weights: Path | None, seed: int) -> nn.Module:
-    from radfoundry.encoders.torchvision import build_mobilenet_v2
+    from radfoundry.encoders.mobilenet import build_mobilenet_v2
 
     return build_mobilenet_v2(pretrained=pretrained, weights_file=weights, seed=seed)
 
