@@ -159,7 +159,13 @@ class Cohort:
             )
         positive = self._about(target).get("positive")
         if positive is not None and self.kind(target) == "binary":
-            column = (column.astype(str) == str(positive)).astype(float).where(column.notna())
+            same = _equals(column, positive)
+            if same.nunique() < 2 and len(distinct) == 2:
+                raise TableError(
+                    f"{self.name}: the positive class {positive!r} is not in column 'y:{target}', which "
+                    f"holds {distinct.tolist()}. Name one of them under targets in cohort.yaml"
+                )
+            column = same.astype(float).where(column.notna())
         if not pd.api.types.is_numeric_dtype(column):
             return column.to_numpy(dtype=object)
         values = column.to_numpy(dtype=float)
@@ -495,9 +501,7 @@ def _check_images(cohort: Cohort, at: np.ndarray, where: str, check_files: bool)
         )
     none = np.flatnonzero(table[columns].isna().all(axis=1))
     if len(none):
-        raise TableError(
-            f"{where}: row {at[none[0]]}, column {columns[0]!r}: no image{_more(none)}. Add a path"
-        )
+        raise TableError(f"{where}: row {at[none[0]]}, column {columns[0]!r}: empty{_more(none)}. Add a path")
     if not check_files:
         return
     for column in _file_columns(table):
@@ -534,6 +538,14 @@ def _refuse(wrong: pd.Series, values: pd.Series, at: np.ndarray, where: str, rea
 
 def _file_columns(table: pd.DataFrame) -> list[str]:
     return [c for c in table if re.fullmatch(r"(image|mask)(:.*)?", c)]
+
+
+def _equals(column: pd.Series, value: object) -> pd.Series:
+    """Numbers are compared as numbers, because a column read as float writes 1 as "1.0"."""
+    number = pd.to_numeric(str(value), errors="coerce")
+    if pd.api.types.is_numeric_dtype(column) and not pd.isna(number):
+        return column == number
+    return column.astype(str) == str(value)
 
 
 def _is_url(value: str) -> bool:

@@ -21,12 +21,16 @@ PARTS = ("train", "validation", "test")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fold:
-    """One resample: row indices for training and testing (disjoint, sorted)."""
+    """One resample: row indices for training and testing (disjoint, sorted).
+
+    validation: rows on which a threshold is chosen; None means inner out-of-fold scores of `train`.
+    """
 
     train: np.ndarray
     test: np.ndarray
     repeat: int = 0
     fold: int = 0
+    validation: np.ndarray | None = None
 
 
 def kfold(patient: Any, y: Any, *, n_splits: int = 5, repeats: int = 1, seed: int = 0) -> list[Fold]:

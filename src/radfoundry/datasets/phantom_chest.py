@@ -50,8 +50,8 @@ class Anatomy:
 
 @dataclass(frozen=True)
 class Scene:
-    """The grid and the maps that findings need: x, y (cm), lung (0..1, how much aerated lung lies in the beam), side (True on the left),
-    depth to the pleura (cm), and the lateral border of the lung (cm)."""
+    """What findings need: x, y (cm), lung (0..1, aerated lung in the beam), left (which side),
+    rim (depth below the pleura, cm), and the lateral border of the lung (cm)."""
 
     x: np.ndarray
     y: np.ndarray
@@ -80,7 +80,7 @@ def attenuation(
     solid = _mediastinum(anatomy, x, y)
     depth = depth * (1 - 0.93 * solid)
     scene = replace(scene, lung=lung * (1 - 0.9 * solid))
-    density = np.where(scene.left, *np.float32(anatomy.density[::-1]))
+    density = np.where(scene.left, np.float32(anatomy.density[1]), np.float32(anatomy.density[0]))
     vessels = _vessels(anatomy, scene, rng, size)
     texture = gaussian_filter(rng.standard_normal((size, size), dtype=np.float32), 0.0035 * size) * 0.4
     air = depth * (1 - density) - lung * np.minimum(depth / 9, 1) * (vessels + 0.35 * texture)
@@ -110,7 +110,7 @@ def blob(
     *,
     roots: int = 1,
 ) -> np.ndarray:
-    """An ellipsoid's path length, 1 at its centre. turn in degrees; each further root crisps the edge."""  # fmt: skip
+    """An ellipsoid's path length, 1 at its centre. turn in degrees; roots crisp the edge."""  # fmt: skip
     angle = math.radians(turn)
     cos, sin = math.cos(angle), math.sin(angle)
     dx, dy = x - at[0], y - at[1]
@@ -132,7 +132,7 @@ def rod(
     """A straight or bowed rod between two points (cm), 1 on its axis."""  # fmt: skip
     along = np.subtract(end, start)
     length = float(np.hypot(*along))
-    ux, uy = np.float32(along / length)
+    ux, uy = np.float32(along[0] / length), np.float32(along[1] / length)
     s = (x - np.float32(start[0])) * ux + (y - np.float32(start[1])) * uy
     d = (y - np.float32(start[1])) * ux - (x - np.float32(start[0])) * uy
     t = s / np.float32(length)
@@ -152,7 +152,8 @@ def _lungs(
 ) -> tuple[np.ndarray, np.ndarray, Scene]:
     """Lung (0..1), its depth along the beam (cm), and the scene."""
     ax, left = np.abs(x), x > 0
-    top, drop = (np.where(left, np.float32(v[1]), np.float32(v[0])) for v in (a.dome, a.dome_drop))
+    top = np.where(left, np.float32(a.dome[1]), np.float32(a.dome[0]))
+    drop = np.where(left, np.float32(a.dome_drop[1]), np.float32(a.dome_drop[0]))
     t = np.clip((y - np.float32(a.apex)) / np.float32(22.0), 0, 1)
     apex_x = np.float32(0.42 * a.half_width)
     bulge = np.sqrt(1 - (1 - t) * (1 - t) * np.sqrt(1 - t))
@@ -248,7 +249,7 @@ def _airways(a: Anatomy, x: np.ndarray, y: np.ndarray, scene: Scene) -> np.ndarr
 
 def _fissure(a: Anatomy, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     if not a.fissure:
-        return np.float32(0)
+        return np.zeros_like(x)
     line = y - (a.fissure + 0.012 * (x + 7) ** 2)
     return ridge(line, 0.09) * step(-3.5 - x, 0.5) * 0.5
 
@@ -340,7 +341,7 @@ def _girdle(a: Anatomy, x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _vessels(a: Anatomy, scene: Scene, rng: np.random.Generator, size: int) -> np.ndarray:
-    """cm of blood beyond the parenchyma: trees that fan out from each hilum, drawn at twice the resolution."""
+    """cm of blood beyond the parenchyma: trees that fan out from each hilum, drawn twice as fine."""
     canvas = Raster.new("F", (2 * size, 2 * size))
     pen = ImageDraw.Draw(canvas)
     to_px = _to_pixels(scene, 2)

@@ -36,7 +36,7 @@ class Look:
 LOOKS = {
     "A-1": Look(marker="L"),
     "A-2": Look(photons=6e4, gamma=1.12, sharpen=0.7, local=0.15, marker="R", boxed=True),
-    "B-1": Look(photons=3e4, gamma=0.85, sharpen=1.1, local=0.5, black=0.05, white=0.95, blur=0.7, marker="L", boxed=True),
+    "B-1": Look(3e4, gamma=0.85, sharpen=1.1, local=0.5, black=0.05, white=0.95, blur=0.7, boxed=True),
     "B-2": Look(photons=2.2e4, gamma=1.25, sharpen=0.3, local=0.1, black=0.02, blur=0.9, marker="R"),
 }  # fmt: skip
 

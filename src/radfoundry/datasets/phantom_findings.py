@@ -6,6 +6,7 @@ known to the pixel.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -21,14 +22,14 @@ def lose_volume(a: Anatomy, side: Side, severity: float) -> Anatomy:
     sign = 1.0 if side else -1.0
     return replace(
         a,
-        dome=_with(a.dome, side, a.dome[side] - 2.4 * severity),
-        shift=a.shift + sign * 0.8 * severity,
+        dome=_with(a.dome, side, a.dome[side] - 3.2 * severity),
+        shift=a.shift + sign * 1.0 * severity,
         fissure=a.fissure + (1.6 * severity if side == 0 and a.fissure else 0.0),
     )
 
 
 def trap_air(a: Anatomy, side: Side, severity: float) -> Anatomy:
-    """A ball valve in one bronchus: a large lucent lung with thin vessels, a low flat dome, the heart away."""
+    """A ball valve in one bronchus: a lucent lung with thin vessels, a low flat dome, the heart away."""
     sign = 1.0 if side else -1.0
     return replace(
         a,
@@ -52,8 +53,8 @@ def reticulation(scene: Scene, severity: float, rng: np.random.Generator) -> tup
         noise = _unit(_noise(n, 0.32 * mesh_cm * px, rng) - _noise(n, 0.8 * mesh_cm * px, rng))
         net += np.exp(-((noise / line) ** 2)) - 0.28
     amount = min(severity, 1.5)
-    haze = 0.8 * gaussian_filter(where, 0.5 * px)
-    return where * net * (2.3 * amount) + haze * amount, (where > 0.22) & (amount > 0)
+    haze = 2.0 * gaussian_filter(where, 0.5 * px)
+    return where * net * (3.0 * amount) + haze * amount, (where > 0.22) & (amount > 0)
 
 
 def plates(
@@ -66,8 +67,9 @@ def plates(
         length, half = rng.uniform(3.0, 7.0), rng.uniform(0.10, 0.26)
         x0, y0 = rng.uniform(4.2, 7.0), dome_y - rng.uniform(0.8, 3.2) - 1.3 * i
         tilt = rng.normal(0.02, 0.16)
-        ends = (sign * x0, y0), (sign * (x0 + length * np.cos(tilt)), y0 + length * np.sin(tilt))
-        band = rod(scene.x, scene.y, *_floats(ends), float(half), bow=float(rng.normal(0, 0.35)))
+        start = _point([sign * x0, y0])
+        end = _point([sign * (x0 + length * np.cos(tilt)), y0 + length * np.sin(tilt)])
+        band = rod(scene.x, scene.y, start, end, float(half), bow=float(rng.normal(0, 0.35)))
         bands = np.maximum(bands, band * float(rng.uniform(0.7, 1.0)))
     bands = bands * scene.lung * step(scene.rim - 0.1, 0.2)
     crowd = np.exp(-(((scene.y - dome_y) / 2.2) ** 2)) * scene.lung * (scene.left == bool(side))
@@ -82,7 +84,7 @@ def cuffing(
     for sign in (-1.0, 1.0):
         hilum = np.array([a.shift + sign * 3.6, a.apex + 10.6])
         for _ in range(int(rng.integers(3, 7))):
-            spot = hilum + [sign * abs(rng.normal(0.8, 1.2)), rng.normal(0.6, 2.0)]
+            spot = hilum + np.array([sign * abs(rng.normal(0.8, 1.2)), rng.normal(0.6, 2.0)])
             extra += _ring(scene, spot, rng.uniform(0.28, 0.5))
         for _ in range(int(rng.integers(2, 5))):
             extra += _tram(scene, hilum, sign, rng)
@@ -122,7 +124,7 @@ def _tram(scene: Scene, hilum: np.ndarray, sign: float, rng: np.random.Generator
     across = np.array([-along[1], along[0]]) * gap
     start = hilum + along * 0.8
     walls = [
-        rod(scene.x, scene.y, *_floats((start + off, start + off + along * length)), 0.1)
+        rod(scene.x, scene.y, _point(start + off), _point(start + off + along * length), 0.1)
         for off in (across, -across)
     ]
     return 0.7 * (walls[0] + walls[1])
@@ -148,6 +150,6 @@ def _with(pair: tuple[float, float], side: Side, value: float) -> tuple[float, f
     return (pair[0], value) if side else (value, pair[1])
 
 
-def _floats(points) -> list[tuple[float, float]]:
+def _point(at: Sequence[float] | np.ndarray) -> tuple[float, float]:
     """Python floats, because NumPy doubles would turn every float32 map into float64."""
-    return [(float(p[0]), float(p[1])) for p in points]
+    return float(at[0]), float(at[1])

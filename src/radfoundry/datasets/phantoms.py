@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,6 +23,7 @@ from PIL import Image as Raster
 
 from radfoundry.cohort import Cohort, validate, write_cohort
 from radfoundry.datasets import phantom_findings as findings
+from radfoundry.datasets.cards import DatasetCard, register
 from radfoundry.datasets.phantom_chest import Anatomy, attenuation
 from radfoundry.datasets.phantom_display import LOOKS, Look, develop, stamp
 
@@ -116,9 +118,9 @@ def draw(
     picture, mask = _radiograph(task, label, anatomy, side, severity, view, LOOKS[scanner], rng, size)
     when = date(2019, 1, 1) + timedelta(days=int(rng.integers(0, 1800)))
     return Phantom(
-        case_id=f"{task}-{site}-{i:05d}", patient_id=f"{task}-{site}-p{person:05d}", label=label, age=age, sex=sex,
-        site=site, scanner=scanner, view=view, date=when.isoformat(), side=("right", "left")[side],
-        severity=round(severity, 3), picture=picture, mask=mask,
+        case_id=f"{task}-{site}-{i:05d}", patient_id=f"{task}-{site}-p{person:05d}", label=label, age=age,
+        sex=sex, site=site, scanner=scanner, view=view, date=when.isoformat(),
+        side=("right", "left")[side], severity=round(severity, 3), picture=picture, mask=mask,
         report=_report(task, label, side, severity, view, rng),
     )  # fmt: skip
 
@@ -143,7 +145,7 @@ def _anatomy(task: str, age: float, sex: str, rng: np.random.Generator) -> Anato
         return float(mean + sd * np.clip(rng.standard_normal(), -2.3, 2.3))
 
     small = 0.5 if sex == "F" else 0.0
-    dome = vary(24.2, 1.1)
+    dome = vary(24.2, 0.9)
     pair = (dome, dome + vary(1.1, 0.7))
     spine, rib_drop = vary(0, 0.25), vary(3.2, 0.4)
     gas = (max(0.9, vary(2.0, 0.6)), max(0.3, vary(1.0, 0.4)))
@@ -184,16 +186,16 @@ def _radiograph(
     if task == "ila" and not label:
         a = findings.lose_volume(a, side, severity)
     offset = (float(rng.normal(0, 0.4)), float(rng.normal(0, 0.5)))
-    zoom = float(rng.normal(1.06, 0.025) * (0.96 if look.blur > 0.6 else 1.0))
+    zoom = float(rng.normal(1.06, 0.018) * (0.96 if look.blur > 0.6 else 1.0))
     water, bone, scene = attenuation(
-        a, rng, size=size, zoom=zoom, turn=float(rng.normal(0, 1.0)), offset=offset
+        a, rng, size=size, zoom=zoom, turn=float(rng.normal(0, 0.8)), offset=offset
     )
     if task == "ila" and label:
         extra, mask = findings.reticulation(scene, severity, rng)
     elif task == "ila":
         extra, mask = findings.plates(scene, side, severity, rng, a.dome[side])
     elif label:
-        extra, mask = np.float32(0), (scene.lung > 0.5) & (scene.left == bool(side)) & (severity > 0)
+        extra, mask = np.zeros_like(water), (scene.lung > 0.5) & (scene.left == bool(side)) & (severity > 0)
         if rng.random() < 0.12 * min(severity, 1):
             kind = str(rng.choice(["pin", "tooth", "bead"]))
             bone = bone + findings.foreign_body(scene, a, side, kind)
@@ -217,7 +219,7 @@ def _project(a: Anatomy, view: str, rng: np.random.Generator) -> Anatomy:
 
 def _breathe(a: Anatomy, rng: np.random.Generator) -> Anatomy:
     """Depth of breath, and a hemidiaphragm that is never exactly where it was."""
-    both, one = float(rng.normal(0, 0.5)), float(rng.normal(0, 0.35))
+    both, one = float(rng.normal(0, 0.5)), float(rng.normal(0, 0.25))
     return replace(a, dome=(a.dome[0] + both + one, a.dome[1] + both - one))
 
 
@@ -248,7 +250,7 @@ def _report(task: str, label: int, side: int, severity: float, view: str, rng: n
         body = f"Plate-like opacities at the {where} base. The {where} hemidiaphragm is raised."
         verdict = f"{degree} {where} basal atelectasis with volume loss."
     elif label:
-        body = f"The {where} lung is hyperlucent and the {where} hemidiaphragm low. Heart displaced to the {other}."
+        body = f"The {where} lung is hyperlucent and the {where} dome low. Heart displaced to the {other}."
         verdict = f"{degree} air trapping on the {where}; consider an aspirated foreign body."
     else:
         body = "Perihilar peribronchial cuffing on both sides. The lungs are equally aerated."
@@ -299,3 +301,25 @@ def _check(
     for message, wrong in faults.items():
         if wrong:
             raise ValueError(message)
+
+
+def _register(task: str) -> None:
+    negative, positive = TASKS[task]
+    card = DatasetCard(
+        name=f"phantom-{task}",
+        title=f"Generated chest radiographs: {positive} against {negative}",
+        modality="DX",
+        licence="Apache-2.0 (generated)",
+        cite="radfoundry",
+        source="radfoundry.datasets.phantoms",
+        n=0,
+        needs="out",
+    )
+
+    @register(card)
+    def load(*, out: Path | str, **options: Any) -> Cohort:
+        return make(out, task=task, **options)
+
+
+for _task in TASKS:
+    _register(_task)
