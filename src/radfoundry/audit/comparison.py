@@ -118,7 +118,7 @@ def say(
         f"AUC {second:.2f} against {first:.2f}, difference {_signed(difference.value)}, "
         f"{difference.level:.0%} CI {_signed(difference.low)} to {_signed(difference.high)}"
     )
-    subject = model[:1].upper() + model[1:]
+    subject = model[:1].upper() + model[1:] if " " in model else model  # a name stays as it is written
     small = max(abs(difference.low), abs(difference.high)) <= margin
     by = f", but by less than {margin:g}, which hardly matters" if small else ""
     patients = difference.n_clusters or difference.n
