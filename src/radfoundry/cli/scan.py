@@ -10,7 +10,18 @@ from typing import Annotated
 
 import tyro
 
-SHOWN = ["path", "format", "modality", "description", "files", "frames", "rows", "columns", "positions", "problem"]
+SHOWN = [
+    "path",
+    "format",
+    "modality",
+    "description",
+    "files",
+    "frames",
+    "rows",
+    "columns",
+    "positions",
+    "problem",
+]
 
 
 @dataclass(frozen=True)

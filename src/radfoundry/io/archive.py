@@ -37,21 +37,23 @@ def _unpack(path: Path, folder: Path) -> list[Path]:
     except ReadError:
         raise
     except (*MALFORMED, zipfile.BadZipFile) as cause:
-        raise ReadError(f"{path} is a damaged or encrypted zip: {cause}. Unpack it and pass the folder") from cause
+        raise ReadError(
+            f"{path} is a damaged or encrypted zip: {cause}. Unpack it and pass the folder"
+        ) from cause
 
 
 def _check(members: list[zipfile.ZipInfo], path: Path) -> None:
     total = sum(member.file_size for member in members)
     if len(members) > MAX_FILES or total > MAX_BYTES:
         raise ReadError(
-            f"{path} would unpack to {len(members):,} files and {total:,} bytes, above the limits of {MAX_FILES:,} "
-            f"and {MAX_BYTES:,}. Unpack it and pass the folder of one series"
+            f"{path} would unpack to {len(members):,} files and {total:,} bytes, above the limits of "
+            f"{MAX_FILES:,} and {MAX_BYTES:,}. Unpack it and pass the folder of one series"
         )
     for member in members:
         if member.file_size > 2**20 and member.file_size > MAX_RATIO * max(member.compress_size, 1):
             raise ReadError(
-                f"{path}: {member.filename!r} unpacks to {member.file_size:,} bytes from {member.compress_size:,}: "
-                "a decompression bomb. It is not read"
+                f"{path}: {member.filename!r} unpacks to {member.file_size:,} bytes "
+                f"from {member.compress_size:,}: a decompression bomb. It is not read"
             )
 
 

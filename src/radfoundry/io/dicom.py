@@ -21,20 +21,25 @@ from pydicom.filereader import read_file_meta_info
 from radfoundry.errors import ReadError
 from radfoundry.io.source import MALFORMED, MAX_VALUES, check_size
 
-IMAGE_TAGS = """
-SOPClassUID SOPInstanceUID SeriesInstanceUID Modality ImageType Manufacturer InstanceNumber AcquisitionNumber
-ImagePositionPatient ImageOrientationPatient PixelSpacing ImagerPixelSpacing SliceThickness SpacingBetweenSlices
-GridFrameOffsetVector EchoTime InversionTime TriggerTime AcquisitionTime ContentTime TemporalPositionIdentifier
-DiffusionBValue DiffusionGradientOrientation Rows Columns NumberOfFrames SamplesPerPixel PlanarConfiguration
-PhotometricInterpretation BitsAllocated BitsStored HighBit PixelRepresentation PixelPaddingValue
-RescaleSlope RescaleIntercept RescaleType WindowCenter WindowWidth VOILUTFunction VOILUTSequence
-ModalityLUTSequence PresentationLUTShape RedPaletteColorLookupTableDescriptor
-GreenPaletteColorLookupTableDescriptor BluePaletteColorLookupTableDescriptor RedPaletteColorLookupTableData
-GreenPaletteColorLookupTableData BluePaletteColorLookupTableData SegmentedRedPaletteColorLookupTableData
-SegmentedGreenPaletteColorLookupTableData SegmentedBluePaletteColorLookupTableData
-SharedFunctionalGroupsSequence PerFrameFunctionalGroupsSequence SequenceOfUltrasoundRegions
-PixelAspectRatio
-""".split()
+# fmt: off
+IMAGE_TAGS = [
+    "SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "Modality", "ImageType", "Manufacturer",
+    "InstanceNumber", "AcquisitionNumber", "ImagePositionPatient", "ImageOrientationPatient",
+    "PixelSpacing", "ImagerPixelSpacing", "SliceThickness", "SpacingBetweenSlices",
+    "GridFrameOffsetVector", "EchoTime", "InversionTime", "TriggerTime", "AcquisitionTime",
+    "ContentTime", "TemporalPositionIdentifier", "DiffusionBValue", "DiffusionGradientOrientation",
+    "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PlanarConfiguration",
+    "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation",
+    "PixelPaddingValue", "RescaleSlope", "RescaleIntercept", "RescaleType", "WindowCenter",
+    "WindowWidth", "VOILUTFunction", "VOILUTSequence", "ModalityLUTSequence", "PresentationLUTShape",
+    "RedPaletteColorLookupTableDescriptor", "GreenPaletteColorLookupTableDescriptor",
+    "BluePaletteColorLookupTableDescriptor", "RedPaletteColorLookupTableData",
+    "GreenPaletteColorLookupTableData", "BluePaletteColorLookupTableData",
+    "SegmentedRedPaletteColorLookupTableData", "SegmentedGreenPaletteColorLookupTableData",
+    "SegmentedBluePaletteColorLookupTableData", "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence", "SequenceOfUltrasoundRegions", "PixelAspectRatio",
+]
+# fmt: on
 # Siemens mosaic: CSA header and the count of tiles. UIH grid: one item a tile.
 PRIVATE_TAGS = [0x00290010, 0x00291010, 0x00190010, 0x0019100A, 0x00650010, 0x00651051]
 TAGS: list[Any] = [*IMAGE_TAGS, *PRIVATE_TAGS]
@@ -88,7 +93,9 @@ def open_dicom(path: Path, tags: Sequence[Any] = TAGS) -> DicomFile:
     except ReadError:
         raise
     except (*MALFORMED, InvalidDicomError) as cause:
-        raise ReadError(f"{path} is truncated or no DICOM: {cause}. Copy it again from where it came") from cause
+        raise ReadError(
+            f"{path} is truncated or no DICOM: {cause}. Copy it again from where it came"
+        ) from cause
     if not len(header):
         raise ReadError(f"{path} holds no DICOM elements. Copy it again from where it came")
     native = syntax in NATIVE and length not in (0, 0xFFFFFFFF)
@@ -108,7 +115,11 @@ def _pixel_element(file: Any, header: FileDataset) -> tuple[int, int]:
     implicit, little = header.original_encoding
     order = "<" if little is not False else ">"
     head = file.read(12)
-    if len(head) < 8 or struct.unpack(f"{order}HH", head[:4]) not in ((0x7FE0, 0x0010), (0x7FE0, 8), (0x7FE0, 9)):
+    if len(head) < 8 or struct.unpack(f"{order}HH", head[:4]) not in (
+        (0x7FE0, 0x0010),
+        (0x7FE0, 8),
+        (0x7FE0, 9),
+    ):
         return 0, 0
     if head[2:4] not in (b"\x10\x00", b"\x00\x10"):
         return 0, 0xFFFFFFFF  # float pixel data: pydicom reads it
@@ -153,8 +164,8 @@ def check_pixels(file: DicomFile, *, max_values: int = MAX_VALUES) -> None:
     available = min(file.length, where.stat().st_size - file.offset)
     if available < needed:
         raise ReadError(
-            f"{where} is truncated: {available:,} bytes of pixels, but {shape[1]} × {shape[2]} × {shape[0]} frames "
-            f"need {needed:,}. Copy it again from where it came"
+            f"{where} is truncated: {available:,} bytes of pixels, but {shape[1]} × {shape[2]} × {shape[0]} "
+            f"frames need {needed:,}. Copy it again from where it came"
         )
 
 
@@ -182,11 +193,13 @@ def _plain(header: FileDataset) -> bool:
 
 
 def _native(file: DicomFile) -> np.ndarray:
-    """Straight from the file; bits above Bits Stored are cleared, because old scanners keep overlays there."""
+    """Straight from the file; bits above Bits Stored are cleared: old scanners keep overlays there."""
     header = file.header
     allocated, bits = int(header.BitsAllocated), int(file.get("BitsStored", header.BitsAllocated))
     signed = bool(file.get("PixelRepresentation", 0))
-    syntax = str(getattr(header, "file_meta", Dataset()).get("TransferSyntaxUID", "") or _implied_syntax(header))
+    syntax = str(
+        getattr(header, "file_meta", Dataset()).get("TransferSyntaxUID", "") or _implied_syntax(header)
+    )
     shape = (file.frames, int(header.Rows), int(header.Columns))
     dtype = np.dtype(f"{NATIVE[syntax]}{'i' if signed else 'u'}{allocated // 8}")
     swapped = allocated == 8 and NATIVE[syntax] == ">" and file.length % 2 == 0 and _is_word(file)
@@ -232,8 +245,8 @@ def _check_codestream(data: FileDataset, path: Path) -> None:
     size = codestream_size(data.PixelData[:65536])
     if size and (size[0] > int(data.Rows) or size[1] > int(data.Columns)):
         raise ReadError(
-            f"{path} announces {data.Rows} × {data.Columns}, but its compressed stream is {size[0]} × {size[1]}: "
-            "damaged or a decompression bomb. It is not read"
+            f"{path} announces {data.Rows} × {data.Columns}, but its compressed stream is "
+            f"{size[0]} × {size[1]}: damaged or a decompression bomb. It is not read"
         )
 
 

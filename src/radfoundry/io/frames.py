@@ -76,7 +76,9 @@ def _axes(orientation: np.ndarray, file: DicomFile) -> tuple[np.ndarray, np.ndar
 
 def _spacing(value: np.ndarray, file: DicomFile) -> tuple[float, float]:
     if min(value) <= 0:
-        raise ReadError(f"{file.path} has Pixel Spacing {value.tolist()}, which is no distance. Correct the header")
+        raise ReadError(
+            f"{file.path} has Pixel Spacing {value.tolist()}, which is no distance. Correct the header"
+        )
     return float(value[0]), float(value[1])
 
 
@@ -146,8 +148,8 @@ def mosaic_tiles(file: DicomFile) -> tuple[int, np.ndarray | None]:
 def csa_values(data: bytes) -> dict[str, list[str]]:
     """Siemens CSA header as name -> non-empty text values.
 
-    Layout after the public description at nipy.org/nibabel/dicom/siemens_csa.html: CSA2 starts with "SV10"; each
-    tag has an 84-byte head (name, multiplicity, VR, type, count) and its items, padded to four bytes.
+    Layout after the public description at nipy.org/nibabel/dicom/siemens_csa.html: CSA2 starts with "SV10";
+    each tag has an 84-byte head (name, multiplicity, VR, type, count) and its items, padded to four bytes.
     """
     second = data[:4] == b"SV10"
     at = 8 if second else 0
@@ -198,7 +200,8 @@ def _mosaic(file: DicomFile, whole: Plane) -> list[Plane]:
     )
     sign = math.copysign(1.0, normal @ whole.normal)
     return [
-        _moved(whole, corner + whole.normal * (sign * gap * k), frame=k, shape=(rows, columns)) for k in range(count)
+        _moved(whole, corner + whole.normal * (sign * gap * k), frame=k, shape=(rows, columns))
+        for k in range(count)
     ]
 
 
@@ -210,7 +213,9 @@ def _uih_grid(file: DicomFile, index: int) -> list[Plane]:
     items = header[0x0065, 0x1051].value
     positions = [_numbers(item.get("ImagePositionPatient"), 3) for item in items]
     if orientation is None or spacing is None or not positions or any(p is None for p in positions):
-        raise ReadError(f"{file.path} is a grid of slices without their positions. Export it one file a slice")
+        raise ReadError(
+            f"{file.path} is a grid of slices without their positions. Export it one file a slice"
+        )
     side = math.ceil(math.sqrt(len(positions)))
     shape = (int(header.Rows) // side, int(header.Columns) // side)
     row, column = _axes(orientation, file)
@@ -237,12 +242,14 @@ def tiles(picture: np.ndarray, count: int, shape: tuple[int, int]) -> np.ndarray
 
 
 def _enhanced(file: DicomFile, index: int) -> list[Plane]:
-    """Frames of an enhanced object; functional groups are looked up per frame, then shared (PS3.3 C.7.6.16)."""
+    """Frames of an enhanced object; functional groups are taken per frame, then shared (PS3.3 C.7.6.16)."""
     header = file.header
     shared = (header.get("SharedFunctionalGroupsSequence") or [Dataset()])[0]
     groups = header.PerFrameFunctionalGroupsSequence
     if len(groups) != file.frames:
-        raise ReadError(f"{file.path} has {file.frames} frames but {len(groups)} descriptions of them. Export it again")
+        raise ReadError(
+            f"{file.path} has {file.frames} frames but {len(groups)} descriptions of them. Export it again"
+        )
     common = _common(file, index, header)
     planes = []
     for number, frame in enumerate(groups):
@@ -263,7 +270,9 @@ def _group(frame: Dataset, shared: Dataset, name: str) -> Dataset:
 
 def _frame_plane(file: DicomFile, frame: Dataset, shared: Dataset, number: int, common: dict) -> Plane | None:
     position = _numbers(_group(frame, shared, "PlanePositionSequence").get("ImagePositionPatient"), 3)
-    orientation = _numbers(_group(frame, shared, "PlaneOrientationSequence").get("ImageOrientationPatient"), 6)
+    orientation = _numbers(
+        _group(frame, shared, "PlaneOrientationSequence").get("ImageOrientationPatient"), 6
+    )
     measures = _group(frame, shared, "PixelMeasuresSequence")
     spacing = _numbers(measures.get("PixelSpacing"), 2)
     if position is None or orientation is None or spacing is None:
@@ -301,10 +310,12 @@ def _frame_order(frame: Dataset, shared: Dataset, common: dict) -> dict[str, obj
     timing = _group(frame, shared, "CardiacSynchronizationSequence")
     order = {
         **common,
-        "temporal position": _hashable(content.get("TemporalPositionIndex")) or common.get("temporal position"),
+        "temporal position": _hashable(content.get("TemporalPositionIndex"))
+        or common.get("temporal position"),
         "trigger time": _hashable(timing.get("NominalCardiacTriggerDelayTime")) or common.get("trigger time"),
         "frame time": _hashable(content.get("FrameAcquisitionDateTime")),
-        "acquisition number": _hashable(content.get("FrameAcquisitionNumber")) or common.get("acquisition number"),
+        "acquisition number": _hashable(content.get("FrameAcquisitionNumber"))
+        or common.get("acquisition number"),
     }
     diffusion = _group(frame, shared, "MRDiffusionSequence")
     bvalue = _float(diffusion.get("DiffusionBValue"))

@@ -131,7 +131,7 @@ def _unshear(array: np.ndarray, plan: Layout, spacing: tuple[float, float], fill
 
 
 def _shift(plane: np.ndarray, axis: int, by: float, grown: int, fill: float) -> np.ndarray:
-    """Move along one axis by `by` >= 0 pixels into an array longer by `grown`; linear, edges mixed with fill."""
+    """Move along one axis by `by` >= 0 pixels into an array longer by `grown`; linear, fill outside."""
     if grown == 0:
         return plane
     shape = list(plane.shape)

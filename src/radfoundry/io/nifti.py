@@ -27,13 +27,21 @@ def read_nifti(path: Path, *, max_values: int = MAX_VALUES) -> Volume:
         shape = _shape(image.shape, path)
         check_size(shape, path, max_values)
         if image.get_data_dtype().fields or image.get_data_dtype().kind == "c":
-            raise ReadError(f"{path} holds {image.get_data_dtype()} voxels; only real numbers are read. Split it")
+            raise ReadError(
+                f"{path} holds {image.get_data_dtype()} voxels; only real numbers are read. Split it"
+            )
         affine, record = _affine(image, path)
         array = image.get_fdata(dtype=np.float32, caching="unchanged").reshape(shape, order="F")
     except ReadError:
         raise
-    except (*MALFORMED, nibabel.filebasedimages.ImageFileError, nibabel.spatialimages.HeaderDataError) as cause:
-        raise ReadError(f"{path} is truncated or damaged: {cause}. Copy it again from where it came") from cause
+    except (
+        *MALFORMED,
+        nibabel.filebasedimages.ImageFileError,
+        nibabel.spatialimages.HeaderDataError,
+    ) as cause:
+        raise ReadError(
+            f"{path} is truncated or damaged: {cause}. Copy it again from where it came"
+        ) from cause
     modality, unit, said = _sidecar(path)
     try:
         return Volume(array, affine, unit, modality, str(path), (*record, *said))
@@ -54,7 +62,9 @@ def _shape(shape: tuple[int, ...], path: Path) -> tuple[int, ...]:
 def _affine(image: Any, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
     affine = np.array(image.affine, dtype=np.float64)
     if not np.isfinite(affine).all():
-        raise ReadError(f"{path} has a non-finite affine, so its position is unknown. Repair its sform or qform")
+        raise ReadError(
+            f"{path} has a non-finite affine, so its position is unknown. Repair its sform or qform"
+        )
     record: list[str] = []
     header = image.header
     if int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:

@@ -39,11 +39,15 @@ def read_nrrd(path: Path, *, max_values: int = MAX_VALUES) -> Volume:
     except ReadError:
         raise
     except (*MALFORMED, nrrd.NRRDError) as cause:
-        raise ReadError(f"{path} is truncated or damaged: {cause}. Copy it again from where it came") from cause
+        raise ReadError(
+            f"{path} is truncated or damaged: {cause}. Copy it again from where it came"
+        ) from cause
     affine, spatial = _affine(header, path)
     rest = [axis for axis in range(len(sizes)) if axis not in spatial]
     if len(spatial) != 3 or len(rest) > 1:
-        raise ReadError(f"{path} has {len(spatial)} directed axes of {len(sizes)}; three (plus time) are read")
+        raise ReadError(
+            f"{path} has {len(spatial)} directed axes of {len(sizes)}; three (plus time) are read"
+        )
     array = np.transpose(data, (*spatial, *rest)).astype(np.float32)
     if rest and array.shape[3] == 1:
         array = array[..., 0]
@@ -83,11 +87,11 @@ def _affine(header: dict[str, Any], path: Path) -> tuple[np.ndarray, list[int]]:
     space = str(header.get("space", "")).lower()
     if space not in SIGNS or "space directions" not in header:
         raise ReadError(
-            f"{path} does not say its patient space ({space or 'no space field'}), so left and right are unknown. "
-            "Write it with 'space: left-posterior-superior' and 'space directions'"
+            f"{path} does not say its patient space ({space or 'no space field'}), so left and right are "
+            "unknown. Write it with 'space: left-posterior-superior' and 'space directions'"
         )
     directions = [
-        None if vector is None or not np.isfinite(np.asarray(vector, float)).all() else np.asarray(vector, float)
+        np.asarray(vector, float) if vector is not None and np.isfinite(vector).all() else None
         for vector in header["space directions"]
     ]
     spatial = [axis for axis, vector in enumerate(directions) if vector is not None]

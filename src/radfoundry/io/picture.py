@@ -18,8 +18,8 @@ from radfoundry.types import Frames, Image, Unit
 def read_picture(file: DicomFile, *, max_values: int = MAX_VALUES) -> Image | Frames:
     """A file without usable 3D geometry: Image, or Frames when it has several.
 
-    Pixels are modality values (HU for CT), inverted where the file is MONOCHROME1; display_range comes from the
-    first window. A sigmoid or a VOI LUT is not a range, so it is applied to the pixels, except in CT.
+    Pixels are modality values (HU for CT), inverted where the file is MONOCHROME1; display_range comes from
+    the first window. A sigmoid or a VOI LUT is not a range, so it is applied to the pixels, except in CT.
     """
     check_pixels(file, max_values=max_values)
     raw = stored(file)
@@ -54,7 +54,11 @@ def _modality_values(file: DicomFile, raw: np.ndarray) -> tuple[np.ndarray, Unit
     """Stored values through the modality LUT or the rescale slope and intercept, float32."""
     unit, record = ct_unit(file)
     if file.get("ModalityLUTSequence"):
-        return apply_modality_lut(raw, file.header).astype(np.float32), unit, [*record, "modality LUT applied"]
+        return (
+            apply_modality_lut(raw, file.header).astype(np.float32),
+            unit,
+            [*record, "modality LUT applied"],
+        )
     slope, intercept = _rescale(file)
     array = raw.astype(np.float32)
     if (slope, intercept) != (1.0, 0.0):
@@ -67,9 +71,13 @@ def _rescale(file: DicomFile) -> tuple[float, float]:
     try:
         slope, intercept = float(file.get("RescaleSlope", 1.0)), float(file.get("RescaleIntercept", 0.0))
     except (TypeError, ValueError) as cause:
-        raise ReadError(f"{file.path} has an unreadable rescale slope or intercept. Correct the header") from cause
+        raise ReadError(
+            f"{file.path} has an unreadable rescale slope or intercept. Correct the header"
+        ) from cause
     if not (math.isfinite(slope) and math.isfinite(intercept)) or slope == 0:
-        raise ReadError(f"{file.path} has rescale slope {slope} and intercept {intercept}. Correct the header")
+        raise ReadError(
+            f"{file.path} has rescale slope {slope} and intercept {intercept}. Correct the header"
+        )
     return slope, intercept
 
 
@@ -83,7 +91,10 @@ def _display(file: DicomFile, array: np.ndarray, raw: np.ndarray, unit: Unit) ->
         shown, record = (low, high), [said]
     elif shown is None:
         shown, record = _default_range(file, array, (low, high))
-    inverted = file.get("PhotometricInterpretation") == "MONOCHROME1" or file.get("PresentationLUTShape") == "INVERSE"
+    inverted = (
+        file.get("PhotometricInterpretation") == "MONOCHROME1"
+        or file.get("PresentationLUTShape") == "INVERSE"
+    )
     if inverted and unit == "HU":  # turning HU upside down would make them something else
         record.append("MONOCHROME1: HU kept as they are")
     elif inverted:
@@ -110,7 +121,9 @@ def _default_range(file: DicomFile, array: np.ndarray, limits: tuple[float, floa
     padding = file.get("PixelPaddingValue")
     low, high = float(array.min()), float(array.max())
     bits = int(file.get("BitsStored", file.header.BitsAllocated))
-    if bits <= 8 or (high - low) >= (limits[1] - limits[0]) / 8 and not bool(file.get("PixelRepresentation", 0)):
+    if bits <= 8 or (
+        (high - low) >= (limits[1] - limits[0]) / 8 and not bool(file.get("PixelRepresentation", 0))
+    ):
         return limits, []
     said = " (padding included)" if padding is not None else ""
     return (low, high), [f"no window: display range from the pixels{said}"]
@@ -152,7 +165,11 @@ def _nonlinear(file: DicomFile, array: np.ndarray, raw: np.ndarray) -> tuple | N
         return None
     center, width = float(_first(file.header.WindowCenter)), float(_first(file.header.WindowWidth))
     curve = 1 / (1 + np.exp(-4 * (array - np.float32(center)) / np.float32(width)))
-    return curve.astype(np.float32), (0.0, 1.0), f"sigmoid window applied (center {center:g}, width {width:g})"
+    return (
+        curve.astype(np.float32),
+        (0.0, 1.0),
+        f"sigmoid window applied (center {center:g}, width {width:g})",
+    )
 
 
 def _lut_values(data: Any, count: int, bits: int) -> np.ndarray:
@@ -178,7 +195,10 @@ def _colour(file: DicomFile, raw: np.ndarray) -> tuple[np.ndarray, tuple[float, 
 
 def _spacing(file: DicomFile) -> tuple[tuple[float, float] | None, list[str]]:
     """(between rows, between columns): patient plane, else detector plane, else ultrasound region."""
-    for name, note in (("PixelSpacing", []), ("ImagerPixelSpacing", ["spacing is at the detector, not the patient"])):
+    for name, note in (
+        ("PixelSpacing", []),
+        ("ImagerPixelSpacing", ["spacing is at the detector, not the patient"]),
+    ):
         value = file.get(name)
         try:
             down, across = (float(v) for v in value)

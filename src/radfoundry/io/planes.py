@@ -115,7 +115,9 @@ def describe(stack: list[Plane]) -> str:
     """One line that lets a person choose, without identifiers."""
     first = stack[0]
     places = len(set(place_index(stack).tolist()))
-    parts = [f"{first.facing}, {first.shape[0]} × {first.shape[1]}, {len(stack)} images at {places} positions"]
+    parts = [
+        f"{first.facing}, {first.shape[0]} × {first.shape[1]}, {len(stack)} images at {places} positions"
+    ]
     if first.echo is not None:
         parts.append(f"echo time {first.echo:g} ms")
     if first.kind:
@@ -148,7 +150,8 @@ def _differences(stacks: list[list[Plane]]) -> str:
     first = [stack[0] for stack in stacks]
     names = {
         "orientation": any(
-            max(np.abs(first[0].row - p.row).max(), np.abs(first[0].column - p.column).max()) >= SAME_DIRECTION
+            max(np.abs(first[0].row - p.row).max(), np.abs(first[0].column - p.column).max())
+            >= SAME_DIRECTION
             for p in first
         ),
         "echoes": len({p.echo for p in first}) > 1,
@@ -172,8 +175,8 @@ def order_repeats(stack: list[Plane], place: np.ndarray, where: str) -> tuple[np
     counts = {len(group) for group in groups}
     if len(counts) > 1:
         raise ReadError(
-            f"{where} has between {min(counts)} and {max(counts)} different images at its {len(groups)} slice "
-            "positions: an incomplete time series, or slices sent twice with other pixels. "
+            f"{where} has between {min(counts)} and {max(counts)} different images at its {len(groups)} "
+            "slice positions: an incomplete time series, or slices sent twice with other pixels. "
             "Remove the surplus, or pass the list of files that make one volume"
         )
     if counts == {1}:

@@ -31,7 +31,9 @@ def read_raster(path: Path, *, max_values: int = MAX_VALUES) -> Image:
     except ReadError:
         raise
     except (*MALFORMED, SyntaxError) as cause:  # Pillow reports a broken PNG chunk as SyntaxError
-        raise ReadError(f"{path} is truncated or damaged: {cause}. Copy it again from where it came") from cause
+        raise ReadError(
+            f"{path} is truncated or damaged: {cause}. Copy it again from where it came"
+        ) from cause
     if frames > 1:
         record = (*record, f"first of {frames} frames")
     return Image(array, (0.0, white), source=str(path), record=record)
@@ -40,7 +42,9 @@ def read_raster(path: Path, *, max_values: int = MAX_VALUES) -> Image:
 def _decode(picture: Pillow.Image) -> tuple[np.ndarray, float, tuple[str, ...]]:
     """Array float32, its white level, and what was done."""
     record: tuple[str, ...] = ()
-    orientation = picture.getexif().get(ORIENTATION, 1) if picture.format == "JPEG" else _png_orientation(picture)
+    orientation = (
+        picture.getexif().get(ORIENTATION, 1) if picture.format == "JPEG" else _png_orientation(picture)
+    )
     if orientation not in (0, 1):
         picture = ImageOps.exif_transpose(picture)
         record = (f"EXIF orientation {orientation} applied",)
@@ -49,7 +53,11 @@ def _decode(picture: Pillow.Image) -> tuple[np.ndarray, float, tuple[str, ...]]:
     if picture.mode == "I":  # Pillow's 32-bit integers, which hold 16-bit PNG in older versions
         return np.asarray(picture).astype(np.float32), 65535.0, record
     if picture.mode == "1":
-        return np.asarray(picture.convert("L")).astype(np.float32), 255.0, (*record, "bilevel expanded to 0 and 255")
+        return (
+            np.asarray(picture.convert("L")).astype(np.float32),
+            255.0,
+            (*record, "bilevel expanded to 0 and 255"),
+        )
     if picture.mode in ("LA", "RGBA", "PA") or "transparency" in picture.info:
         grey = picture.mode == "LA"
         picture = _on_black(picture)

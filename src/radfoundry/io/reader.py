@@ -39,8 +39,8 @@ def read(
     DICOM slices become a Volume (I = column, J = row, K along the slice normal), sorted by position; single
     pictures an Image; a cine without geometry Frames. `series` (UID), `echo` (echo time, ms) and `stack`
     (number in the listing of the refusal) choose where a folder holds more than one volume. They may also be
-    written behind the path: "folder#echo=11". `irregular="resample"` interpolates missing or uneven slices and
-    records it; the default refuses. Gantry tilt is always sheared back, and recorded.
+    written behind the path: "folder#echo=11". `irregular="resample"` interpolates missing or uneven slices
+    and records it; the default refuses. Gantry tilt is always sheared back, and recorded.
 
     Raises ReadError, saying what is wrong, where, and what to do.
     """
@@ -74,7 +74,9 @@ def read_image(path: PathLike, *, max_values: int = MAX_VALUES) -> Image:
         raise ReadError(f"{target} is a 4D series {content.array.shape}; read() it and take one volume")
     if frame is None and count > 1:
         what = "frames" if isinstance(content, Frames) else "slices"
-        raise ReadError(f"{target} has {count} {what}, one picture is needed. Choose one: {target}#frame={count // 2}")
+        raise ReadError(
+            f"{target} has {count} {what}, one picture is needed. Choose one: {target}#frame={count // 2}"
+        )
     if frame is not None and not 0 <= frame < count:
         raise ReadError(f"{target} has frames 0 to {count - 1}, not {frame}")
     return content.image(frame or 0) if isinstance(content, Frames) else slice_image(content, frame or 0)
@@ -127,12 +129,19 @@ def _read(path: Path, options: dict[str, Any], max_values: int) -> Image | Frame
         raise ReadError(f"{path} is only a directory of other files. Pass the folder it lies in")
     kind = kind_of(path)
     if kind == "zip":
-        return with_unpacked(path, lambda files: read_series(files, str(path), **options, max_values=max_values))
+        return with_unpacked(
+            path, lambda files: read_series(files, str(path), **options, max_values=max_values)
+        )
     if kind == "dicom":
         options = {key: value for key, value in options.items() if key != "series"}
         return read_dicom_file(path, **options, max_values=max_values)
-    readers = {"png": read_raster, "jpeg": read_raster, "nifti": read_nifti, "nrrd": read_nrrd}
-    return readers[kind](path, max_values=max_values)  # type: ignore[operator]
+    readers: dict[str, Any] = {
+        "png": read_raster,
+        "jpeg": read_raster,
+        "nifti": read_nifti,
+        "nrrd": read_nrrd,
+    }
+    return readers[kind](path, max_values=max_values)
 
 
 def _require(paths: list[Path]) -> None:
@@ -154,7 +163,13 @@ def _files_below(folder: Path) -> list[Path]:
     ]
     if not files:
         raise ReadError(f"{folder} is empty. Pass the folder of a series, or one image file")
-    pictures = [file for file in files if file.suffix.lower() in (".png", ".jpg", ".jpeg", ".nii", ".nrrd", ".gz")]
+    pictures = [
+        file for file in files if file.suffix.lower() in (".png", ".jpg", ".jpeg", ".nii", ".nrrd", ".gz")
+    ]
     if len(pictures) == len(files):
-        raise ReadError(f"{folder} holds {len(files)} files that are no DICOM series. Pass one of them: {files[0]}")
-    return sorted(files, key=lambda file: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", str(file))])
+        raise ReadError(
+            f"{folder} holds {len(files)} files that are no DICOM series. Pass one of them: {files[0]}"
+        )
+    return sorted(
+        files, key=lambda file: [int(p) if p.isdigit() else p for p in re.split(r"(\d+)", str(file))]
+    )

@@ -16,29 +16,35 @@ if TYPE_CHECKING:
 
     from radfoundry.io.dicom import DicomFile
 
-SCAN_TAGS = """
-SOPClassUID SeriesInstanceUID Modality SeriesDescription BodyPartExamined Manufacturer ManufacturerModelName
-ImagePositionPatient ImageOrientationPatient PixelSpacing SliceThickness EchoTime Rows Columns NumberOfFrames
-""".split()
-COLUMNS = (
-    "path format modality series description body_part manufacturer model files frames rows columns positions "
-    "orientations echoes spacing_mm slice_mm problem"
-).split()
+# fmt: off
+SCAN_TAGS = [
+    "SOPClassUID", "SeriesInstanceUID", "Modality", "SeriesDescription", "BodyPartExamined",
+    "Manufacturer", "ManufacturerModelName", "ImagePositionPatient", "ImageOrientationPatient",
+    "PixelSpacing", "SliceThickness", "EchoTime", "Rows", "Columns", "NumberOfFrames",
+]
+# fmt: on
+# fmt: off
+COLUMNS = [
+    "path", "format", "modality", "series", "description", "body_part", "manufacturer", "model",
+    "files", "frames", "rows", "columns", "positions", "orientations", "echoes", "spacing_mm",
+    "slice_mm", "problem",
+]
+# fmt: on
 THREADS = 4
 
 
 def scan(folder: str | os.PathLike[str]) -> pd.DataFrame:
     """One row a series: where it lies, what it is, how many files, positions, orientations and echoes.
 
-    Only headers are read. DICOM files are grouped by folder and series UID, PNG and JPEG by folder; a NIfTI or NRRD
-    file is a row of its own. Files that cannot be read are a row with `problem`. Columns: see COLUMNS. No patient
-    attribute is read. Raises ReadError when the folder does not exist.
+    Only headers are read. DICOM files are grouped by folder and series UID, PNG and JPEG by folder; a NIfTI or
+    NRRD file is a row of its own. Files that cannot be read are a row with `problem`. Columns: see COLUMNS. No
+    patient attribute is read. Raises ReadError when the folder does not exist.
     """
     import pandas as pd
 
     root = Path(folder)
     if not root.is_dir():
-        raise ReadError(f"{root} is no folder. Pass the folder that holds the images; relative paths start at {Path.cwd()}")
+        raise ReadError(f"{root} is no folder. Pass a folder of images; paths start at {Path.cwd()}")
     rows: dict[tuple, dict[str, Any]] = {}
     with ThreadPoolExecutor(THREADS) as pool:
         for path, kind, header, problem in pool.map(_look, _walk(root)):

@@ -39,8 +39,10 @@ def read_dicom_file(
     if int(file.get("SamplesPerPixel", 1)) == 1:
         planes = planes_of(file, 0)
         if len(planes) > 1:
-            options = {"echo": echo, "stack": stack, "irregular": irregular, "max_values": max_values}
-            return build([file], planes, str(path), (), **options)
+            return build(
+                [file], planes, str(path), (),
+                echo=echo, stack=stack, irregular=irregular, max_values=max_values,
+            )  # fmt: skip
     return read_picture(file, max_values=max_values)
 
 
@@ -154,8 +156,10 @@ def build(
     return Volume(voxels, LPS_TO_RAS @ affine, unit, modality, where, tuple(notes))
 
 
-def _without_duplicates(files: list[DicomFile], stack: list[Plane], where: str) -> tuple[list[Plane], list[str]]:
-    """Drop planes that repeat another's identity or pixels at its place; refuse a repeated identity that differs."""
+def _without_duplicates(
+    files: list[DicomFile], stack: list[Plane], where: str
+) -> tuple[list[Plane], list[str]]:
+    """Drop planes that repeat another's pixels at its place; refuse an identity with two contents."""
     place = place_index(stack)
     counts = Counter(place.tolist())
     uids = Counter(plane.uid for plane in stack if plane.uid)
@@ -166,11 +170,14 @@ def _without_duplicates(files: list[DicomFile], stack: list[Plane], where: str) 
     for i, plane in enumerate(stack):
         twin = next((j for j in kept if place[j] == place[i] and _same(files, stack[j], plane)), None)
         if twin is None:
-            clash = next((j for j in kept if stack[j].uid == plane.uid != "" and stack[j].frame == plane.frame), None)
+            clash = next(
+                (j for j in kept if stack[j].uid == plane.uid != "" and stack[j].frame == plane.frame), None
+            )
             if clash is not None:
                 raise ReadError(
                     f"{where} holds two files with the same SOP Instance UID but different content "
-                    f"({files[stack[clash].file].path.name} and {files[plane.file].path.name}). Remove the wrong one"
+                    f"({files[stack[clash].file].path.name} and {files[plane.file].path.name}). "
+                    "Remove the wrong one"
                 )
             kept.append(i)
     dropped = len(stack) - len(kept)

@@ -38,13 +38,16 @@ def kind_of(path: Path) -> str:
         with open(path, "rb") as file:
             head = file.read(352)
     except OSError as cause:
-        raise ReadError(f"{path} cannot be opened: {cause.strerror}. Check the path and permissions") from cause
+        raise ReadError(
+            f"{path} cannot be opened: {cause.strerror}. Check the path and permissions"
+        ) from cause
     if not head:
         raise ReadError(f"{path} is empty (0 bytes). Copy it again from where it came")
     kind = _by_magic(head) or _by_name(path, head)
     if kind is None:
         raise ReadError(
-            f"{path} is not an image in a known format. Read are DICOM (file, folder, zip), NIfTI, NRRD, PNG, JPEG"
+            f"{path} is not an image in a known format. "
+            "Read are DICOM (file, folder, zip), NIfTI, NRRD, PNG, JPEG"
         )
     return kind
 

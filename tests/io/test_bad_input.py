@@ -1,0 +1,164 @@
+"""What is no image, or no whole image, is refused with what, where and what next."""
+
+from __future__ import annotations
+
+import gzip
+import zipfile
+
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image as Pillow
+from pydicom.data import get_testdata_file
+
+from radfoundry.errors import ReadError
+from radfoundry.io import read, read_image, scan
+from tests.io.synthetic import ct_series, dicom, save
+
+
+@pytest.fixture
+def picture(tmp_path):
+    return save(dicom(np.arange(4096, dtype=np.uint16).reshape(64, 64)), tmp_path / "a.dcm")
+
+
+def test_missing_file_and_empty_folder(tmp_path):
+    with pytest.raises(ReadError, match="does not exist"):
+        read(tmp_path / "none.dcm")
+    with pytest.raises(ReadError, match="is empty"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["a.dcm", "a.png", "a.jpg", "a.nii", "a.nii.gz", "a.nrrd", "a.zip"])
+def test_empty_file(tmp_path, name):
+    (tmp_path / name).touch()
+    with pytest.raises(ReadError, match="is empty"):
+        read(tmp_path / name)
+
+
+@pytest.mark.parametrize("content", [b"hello, this is no image", b"%PDF-1.7" + b"x" * 400, b"\0" * 1000])
+def test_other_content(tmp_path, content):
+    (tmp_path / "a.dcm").write_bytes(content)
+    with pytest.raises(ReadError):
+        read(tmp_path / "a.dcm")
+
+
+@pytest.mark.parametrize("keep", [140, 300, 600, -5000, -1])
+def test_truncated_dicom(picture, keep):
+    picture.write_bytes(picture.read_bytes()[:keep])
+    with pytest.raises(ReadError, match=r"truncated|no pixels|no DICOM"):
+        read(picture)
+
+
+def test_truncated_compressed_dicom(tmp_path):
+    whole = get_testdata_file("JPEG2000.dcm", read=False)
+    data = open(whole, "rb").read()
+    (tmp_path / "a.dcm").write_bytes(data[: len(data) // 2])
+    with pytest.raises(ReadError):
+        read(tmp_path / "a.dcm")
+
+
+def test_truncated_raster_nifti_nrrd(tmp_path):
+    import nrrd
+
+    noise = np.random.default_rng(0).integers(0, 255, (90, 80), dtype=np.uint8)
+    Pillow.fromarray(noise).save(tmp_path / "a.png")
+    Pillow.fromarray(noise).save(tmp_path / "a.jpg")
+    volume = noise.reshape(10, 9, 80)
+    nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), tmp_path / "a.nii")
+    nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), tmp_path / "a.nii.gz")
+    space = {"space": "left-posterior-superior", "space directions": np.eye(3), "space origin": [0, 0, 0]}
+    nrrd.write(str(tmp_path / "a.nrrd"), volume, space)
+    for name in ("a.png", "a.jpg", "a.nii", "a.nii.gz", "a.nrrd"):
+        path = tmp_path / name
+        read(path)
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        with pytest.raises(ReadError, match="truncated"):
+            read(path)
+
+
+def test_dicom_without_pixels(picture):
+    data = pydicom.dcmread(picture)
+    del data.PixelData
+    data.save_as(picture)
+    with pytest.raises(ReadError, match=r"no pixels \(CT Image Storage\)"):
+        read(picture)
+
+
+@pytest.mark.parametrize("name", ["reportsi.dcm", "rtplan.dcm", "test-SR.dcm", "waveform_ecg.dcm"])
+def test_dicom_of_other_kinds(name):
+    with pytest.raises(ReadError, match="has no pixels"):
+        read(get_testdata_file(name, read=False))
+
+
+def test_announced_size_is_checked_before_allocating(picture, tmp_path):
+    data = pydicom.dcmread(picture)
+    data.Rows = data.Columns = 65535
+    data.NumberOfFrames = 100
+    data.save_as(picture)
+    with pytest.raises(ReadError, match="decompression bomb"):
+        read(picture)
+    data.NumberOfFrames = 1
+    data.Rows = data.Columns = 20000
+    data.save_as(picture)
+    with pytest.raises(ReadError, match="truncated"):
+        read(picture)
+    with pytest.raises(ReadError, match="above the limit of 100"):
+        read(picture, max_values=100)
+
+
+def test_compressed_stream_larger_than_its_header(tmp_path):
+    data = pydicom.dcmread(get_testdata_file("JPEG2000.dcm", read=False))
+    data.Rows = data.Columns = 16
+    data.save_as(tmp_path / "a.dcm")
+    with pytest.raises(ReadError, match="compressed stream is 1024 × 256"):
+        read(tmp_path / "a.dcm")
+
+
+def test_bombs_in_png_nifti_and_zip(tmp_path):
+    Pillow.new("L", (3000, 3000)).save(tmp_path / "a.png")
+    with pytest.raises(ReadError, match="above the limit"):
+        read(tmp_path / "a.png", max_values=10**6)
+    header = nibabel.Nifti1Header()
+    header.set_data_shape((30000, 30000, 30000))
+    header["vox_offset"], header["magic"] = 352, b"n+1"
+    with gzip.open(tmp_path / "a.nii.gz", "wb") as file:
+        file.write(header.binaryblock + b"\0" * 100)
+    with pytest.raises(ReadError, match="decompression bomb"):
+        read(tmp_path / "a.nii.gz")
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a.dcm", bytes(20 * 2**20))
+    with pytest.raises(ReadError, match="decompression bomb"):
+        read(tmp_path / "a.zip")
+
+
+def test_impossible_geometry(tmp_path):
+    ct_series(tmp_path, ImageOrientationPatient=[1, 0, 0, 1, 0, 0])
+    with pytest.raises(ReadError, match="impossible Image Orientation"):
+        read(tmp_path)
+
+
+def test_empty_slice_in_a_series_is_not_passed_over(tmp_path):
+    ct_series(tmp_path)
+    (tmp_path / "009.dcm").touch()
+    with pytest.raises(ReadError, match=r"009\.dcm is empty"):
+        read(tmp_path)
+
+
+def test_options_behind_the_path_are_checked(picture):
+    for text, reason in (
+        ("#frame=x", "must be a number"),
+        ("#colour=1", "no option"),
+        ("#", "nothing is said"),
+    ):
+        with pytest.raises(ReadError, match=reason):
+            read_image(f"{picture}{text}")
+    with pytest.raises(ReadError, match="no frame 4"):
+        read_image(f"{picture}#frame=4")
+    with pytest.raises(ReadError, match="does not exist"):
+        read(f"{picture}.not#frame=1")
+
+
+def test_scan_of_a_missing_folder(tmp_path):
+    with pytest.raises(ReadError, match="is no folder"):
+        scan(tmp_path / "none")
