@@ -151,7 +151,7 @@ def describe(cohort: Cohort) -> dict[str, Any]:
         few = len(counts) <= 10
         targets[target] = {
             "kind": cohort.kind(target),
-            "values": {str(k): int(v) for k, v in sorted(counts.items(), key=lambda i: str(i[0]))}
+            "values": {_word(k): int(v) for k, v in sorted(counts.items(), key=lambda i: str(i[0]))}
             if few
             else {},
         }
@@ -184,3 +184,7 @@ def _print(facts: dict[str, Any], as_json: bool) -> None:
             print(f"{key:<12}{', '.join(f'{k}: {n}' for k, n in value.items()) or '–'}")
         else:
             print(f"{key:<12}{', '.join(value) or '–' if isinstance(value, list) else value}")
+
+
+def _word(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
