@@ -33,6 +33,8 @@ SEGMENT_BYTES = 2**30
 """A segment that has grown to this size is closed and the next one begun."""
 MAX_SMALL_PARTS, SMALL_PART = 16, 2**16
 """More parts than this, of fewer rows than that, are merged into one."""
+REPEATED = ["cohort", "column", "roi", "modality", "record", "code_version"]
+"""Columns that say the same in many rows; a dictionary for the others would only slow reading."""
 LOCK_TIMEOUT_S = 600
 WORKER_SLOTS = 64
 
@@ -235,7 +237,9 @@ class Shelf:
         path = self.folder / f"rows-{max(numbers, default=0) + 1:08d}.parquet"
         sink = pa.BufferOutputStream()
         metadata = {b"radfoundry.format": str(FORMAT).encode()}
-        pq.write_table(part.replace_schema_metadata(metadata), sink, compression="zstd")
+        pq.write_table(
+            part.replace_schema_metadata(metadata), sink, compression="lz4", use_dictionary=REPEATED
+        )
         write_whole(path, sink.getvalue())
         return path
 
