@@ -270,7 +270,7 @@ def _check_truth(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     if wrong.any():
         value = table["y_true"].iloc[_row(wrong) - 1]
         raise TableError(
-            f"row {_row(wrong)}, column 'y_true': {value!r} is neither 0 nor 1. Code the positive class as "
+            f"row {_row(wrong)}, column 'y_true': {_shown(value)} is neither 0 nor 1. Code the positive class as "
             "1 and the other as 0; for several classes give one column score:<class> a class"
         )
     for target, part in table[multi & ~unknown].groupby("target", sort=False):
@@ -322,7 +322,7 @@ def _check_decisions(table: pd.DataFrame) -> None:
     wrong = binary & table["decision"].notna() & ~numbers.isin((0, 1))
     if wrong.any():
         value = table["decision"].iloc[_row(wrong) - 1]
-        raise TableError(f"row {_row(wrong)}, column 'decision': {value!r} is neither 0 nor 1")
+        raise TableError(f"row {_row(wrong)}, column 'decision': {_shown(value)} is neither 0 nor 1")
 
 
 def _check_unique(table: pd.DataFrame) -> None:
@@ -357,6 +357,11 @@ def _check_splits(table: pd.DataFrame, notes: list[str]) -> None:
                 f"{shared} patients are in several folds of one repeat: if folds were "
                 "trained on each other's images, these scores are optimistic"
             )
+
+
+def _shown(value: object) -> str:
+    """A value as the user wrote it: text in quotes, numbers plain."""
+    return repr(value) if isinstance(value, str) else class_name(value)
 
 
 def _row(mask: pd.Series | np.ndarray) -> int:

@@ -207,9 +207,9 @@ def curves(table: pd.DataFrame, seed: int, level: float) -> dict[str, pd.DataFra
         }
         if part.is_probability:
             drawn["calibration"] = calibration.reliability_curve(y, score, level=level, cluster=who)
-            drawn["decision_curve"] = calibration.net_benefit(
-                y, score, cluster=who, n=500, level=level, rng=rng
-            )
+            benefit = calibration.net_benefit(y, score, cluster=who, n=500, level=level, rng=rng)
+            names = {"model": "net_benefit", "all": "treat_all", "none": "treat_none"}
+            drawn["decision_curve"] = benefit.rename(columns=names)
         for name, frame in drawn.items():
             frame.insert(0, "split", part.label or "")
             frame.insert(0, "target", part.target)

@@ -115,7 +115,7 @@ def delong(
     Raises NotEnoughData when one class is absent.
 
     >>> print(delong([0, 0, 0, 1, 1, 1], [0.1, 0.4, 0.35, 0.8, 0.3, 0.9]))
-    auroc 0.778 (95% CI 0.208 to 0.980; DeLong, logit scale; n = 6)
+    auroc 0.778 (95% CI 0.173 to 0.983; DeLong, logit scale; n = 6)
     """
     y, score = check_binary(y, score)
     return delong_from(y, placements(y, score), level, cluster=cluster, scale=scale)

@@ -1,0 +1,213 @@
+"""Whole tables: thresholds, baselines, subgroups, one class, splits; and the two commands."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from radfoundry.cli.main import main
+from radfoundry.errors import TableError
+from radfoundry.evaluate import compare_tables, evaluate
+from radfoundry.evaluate.baselines import trivial
+from radfoundry.evaluate.subgroups import groups
+
+
+def table(n: int = 200, seed: int = 0, shift: float = 0.25, model: str = "m", **more) -> pd.DataFrame:
+    truth = np.random.default_rng(0)
+    y = (truth.random(n) < 0.3).astype(int)
+    age, sex = truth.integers(5, 90, n), truth.choice(["F", "M"], n)
+    score = np.clip(np.random.default_rng(seed).normal(0.35 + shift * y, 0.2), 0.01, 0.99)
+    case = [f"c{i}" for i in range(n)]
+    frame = pd.DataFrame({"case_id": case, "patient_id": case, "y_true": y, "score": score, "model": model})
+    return frame.assign(age=age, sex=sex, **more)
+
+
+def by_name(estimates) -> dict:
+    return {e.name: e for e in estimates if e.subgroup is None}
+
+
+def test_threshold_column_then_argument_then_half() -> None:
+    t = table()
+    sens = lambda cut: float((t["score"][t["y_true"] == 1] >= cut).mean())  # noqa: E731
+    assert by_name(evaluate(t, n_boot=100))["sensitivity"].value == pytest.approx(sens(0.5))
+    assert "by default, not tuned" in by_name(evaluate(t, n_boot=100))["sensitivity"].note
+    asked = by_name(evaluate(t, n_boot=100, threshold=0.3))["sensitivity"]
+    assert asked.value == pytest.approx(sens(0.3)) and "as asked" in asked.note
+    given = by_name(evaluate(t.assign(threshold=0.4), n_boot=100, threshold=0.3))["sensitivity"]
+    assert given.value == pytest.approx(sens(0.4)) and "threshold 0.4 from the table" in given.note
+    decided = by_name(evaluate(t.assign(decision=t["y_true"], threshold=0.4), n_boot=100))["sensitivity"]
+    assert decided.value == 1 and decided.note == "decisions as given"
+
+
+def test_scores_that_are_no_probabilities_skip_what_needs_them() -> None:
+    found = by_name(evaluate(table().assign(score=lambda t: t["score"] * 10 - 4), n_boot=100))
+    assert {"auroc", "auprc"} <= set(found)
+    assert not {"brier", "ece", "calibration_slope", "accuracy"} & set(found)
+
+
+def test_trivial_scores_stand_beside_and_an_accuracy_below_them_says_so() -> None:
+    t = table()
+    found = by_name(evaluate(t.assign(decision=0), n_boot=100))
+    majority = 1 - t["y_true"].mean()
+    assert found["accuracy"].value == found["accuracy_trivial"].value == pytest.approx(majority)
+    assert "not above always class 0" in found["accuracy"].note
+    assert found["auprc_trivial"].value == pytest.approx(t["y_true"].mean())
+    assert found["sensitivity"].value == 0 and math.isnan(found["ppv"].value)
+    assert "denominator is zero" in found["ppv"].note
+    assert trivial("brier", np.array([0, 0, 0, 1])).value == pytest.approx(0.1875)
+    assert trivial("f1", np.array([0, 0, 0, 1])).value == pytest.approx(0.4)
+
+
+def test_one_class_keeps_the_other_metrics() -> None:
+    found = by_name(evaluate(table().assign(y_true=1), n_boot=100))
+    assert math.isnan(found["auroc"].value) and "every case is of class 1" in found["auroc"].note
+    assert math.isnan(found["calibration_slope"].value)
+    assert 0 < found["sensitivity"].value < 1 and found["brier"].low < found["brier"].high
+
+
+def test_perfect_shares_among_clustered_rows_keep_a_width() -> None:
+    t = table().assign(patient_id=lambda t: "p" + (t.index // 2).astype(str), decision=lambda t: t["y_true"])
+    found = by_name(evaluate(t, n_boot=100))["sensitivity"]
+    assert (found.value, found.high) == (1, 1) and found.low < 0.99 and found.n_clusters == 100
+
+
+def test_subgroups_by_bands_values_and_quartiles() -> None:
+    t = table(level=np.linspace(0, 1, 200)).assign(sex=lambda t: t["sex"].where(t.index > 4))
+    found = evaluate(t, n_boot=100, subgroups=("age", "sex", "level"), min_n=30)
+    labels = list(dict.fromkeys(e.subgroup for e in found if e.subgroup))
+    assert labels[:5] == ["age 0-17", "age 18-39", "age 40-59", "age 60-74", "age 75+"]
+    assert labels[5:8] == ["sex F", "sex M", "sex unknown"] and labels[8] == "level 0 to 0.25"
+    few = next(e for e in found if e.subgroup == "sex unknown" and e.name == "auroc")
+    assert math.isnan(few.value) and few.note == "too few: 5 cases, at least 30 asked for" and few.n == 5
+    women = next(e for e in found if e.subgroup == "sex F" and e.name == "auroc")
+    only = by_name(evaluate(t[t["sex"] == "F"], n_boot=100))["auroc"]
+    assert (women.value, women.low, women.n) == (only.value, only.low, only.n)
+    for covariate in ("age", "sex", "level"):
+        assert (sum(m.astype(int) for m in groups(t, covariate).values()) == 1).all()
+    with pytest.raises(TableError, match="Did you mean 'sex'"):
+        evaluate(t, n_boot=100, subgroups=("sx",))
+
+
+def test_every_model_target_and_split_is_judged_apart() -> None:
+    both = pd.concat([table(model="a"), table(seed=1, shift=0.5, model="b")]).assign(target="t")
+    split = both.assign(split=np.where(both["case_id"].str[-1].isin(list("0123")), "train", "test"))
+    found = evaluate(split, n_boot=100)
+    seen = {(e.model, e.subgroup) for e in found}
+    assert seen == {(m, f"split {s}") for m in "ab" for s in ("train", "test")}
+    alone = by_name(evaluate(both[both["model"] == "b"], n_boot=100))["auroc"]
+    assert next(e for e in evaluate(both, n_boot=100) if e.model == "b" and e.name == "auroc") == alone
+
+
+def test_same_seed_same_limits() -> None:
+    first, again, other = (evaluate(table(), n_boot=100, seed=s) for s in (1, 1, 2))
+    assert [e.as_dict() for e in first] == [e.as_dict() for e in again]
+    assert by_name(first)["auprc"].low != by_name(other)["auprc"].low
+
+
+def test_compare_pairs_by_case_and_corrects_over_targets() -> None:
+    a = pd.concat([table(seed=1, shift=0.5, target=t) for t in "xyz"], ignore_index=True)
+    b = pd.concat([table(seed=2, shift=0.1, target=t) for t in "xyz"], ignore_index=True)
+    b = b.sample(frac=1, random_state=0)[lambda t: t["case_id"] != "c7"]
+    found = compare_tables(a, b, n_boot=200, n_permutations=200)
+    assert (found.only_a, found.only_b) == (3, 0) and any("left out: 3" in n for n in found.notes)
+    auc = [c for c in found.comparisons if c.method == "paired DeLong"]
+    assert len(auc) == 3 and all(c.n == 199 and c.difference > 0 and c.p < 0.01 for c in auc)
+    assert auc[0].p_holm == pytest.approx(min(1, 3 * auc[0].p)) and auc[0].p_bh == pytest.approx(auc[0].p)
+    kept = a[(a["target"] == "x") & (a["case_id"] != "c7")]
+    assert auc[0].value_a == pytest.approx(by_name(evaluate(kept, n_boot=100))["auroc"].value)
+
+
+def test_compare_uses_folds_when_both_tables_tell_them() -> None:
+    a, b = (
+        pd.concat([table(seed=10 * s + r, shift=d, fold=np.arange(200) % 5, repeat=r) for r in range(2)])
+        for s, d in ((1, 0.5), (2, 0.1))
+    )
+    found = compare_tables(a, b, n_boot=200, n_permutations=200).comparisons
+    folded = next(c for c in found if c.name == "auroc_by_fold")
+    assert folded.method == "Nadeau-Bengio corrected t, 10 folds" and folded.p < 0.05
+    assert "Bayesian correlated t" in folded.note and folded.n == 200
+
+
+def test_compare_of_clustered_tables_permutes_patients() -> None:
+    a, b = (table(seed=s, shift=d).assign(patient_id=lambda t: "p" + (t.index // 2).astype(str))
+            for s, d in ((1, 0.5), (2, 0.1)))  # fmt: skip
+    found = compare_tables(a, b, n_boot=200, n_permutations=300).comparisons
+    methods = {c.name: c.method for c in found}
+    assert "clustered" in next(c.method for c in found if c.name == "auroc")
+    assert methods["accuracy"].startswith("permutation by patient") and "McNemar" not in str(methods)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda t: t.assign(case_id="z" + t["case_id"]), "is in both tables"),
+        (lambda t: t.assign(y_true=1 - t["y_true"]), "'y_true' differs between the tables in 200 cases"),
+        (lambda t: t.drop(columns="case_id"), "no case_id"),
+        (lambda t: pd.concat([t, t.assign(model="other")]), "holds 2 models"),
+    ],
+)
+def test_compare_refuses_what_can_not_be_paired(change, message: str) -> None:
+    with pytest.raises(TableError, match=message):
+        compare_tables(table(), change(table(seed=1)), n_boot=100, n_permutations=100)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    paths = tmp_path / "a.csv", tmp_path / "b.csv"
+    for seed, path in enumerate(paths):
+        table(seed=seed + 1, model=path.stem).to_csv(path, index=False)
+    return paths
+
+
+def test_evaluate_command_prints_a_table_json_and_a_folder(files, tmp_path, capsys) -> None:
+    out = tmp_path / "out"
+    assert main(["evaluate", str(files[0]), "--subgroup", "age", "--subgroup", "sex", "--n-boot", "100",
+                 "--out", str(out)]) == 0  # fmt: skip
+    printed = capsys.readouterr().out
+    assert "sex F: auroc" in printed and "trivial" in printed and "DeLong" in printed
+    assert {p.name for p in out.iterdir()} == {
+        "metrics.json", "metrics.csv", "roc.csv", "pr.csv", "calibration.csv", "decision_curve.csv"
+    }  # fmt: skip
+    assert (
+        main(["evaluate", str(files[0]), "--json", "--n-boot", "100", "--out", str(tmp_path / "m.json")]) == 0
+    )
+    content = json.loads(capsys.readouterr().out)
+    assert content["estimates"] == json.loads((tmp_path / "m.json").read_text())
+    auc = next(e for e in content["estimates"] if e["name"] == "auroc")
+    assert auc["low"] < auc["value"] < auc["high"] and auc["n"] == 200
+
+
+def test_evaluate_command_says_what_one_class_cannot_give(files, tmp_path, capsys) -> None:
+    table().assign(y_true=0).to_csv(files[0], index=False)
+    assert main(["evaluate", str(files[0]), "--n-boot", "100"]) == 1
+    captured = capsys.readouterr()
+    assert "specificity" in captured.out and "every case is of class 0" in captured.err
+
+
+def test_evaluate_command_is_compact_for_many_targets(files, capsys) -> None:
+    many = pd.concat([table(target=t) for t in "vwxyz"])
+    many.to_csv(files[0], index=False)
+    assert main(["evaluate", str(files[0]), "--n-boot", "100"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[2:7]] == list("vwxyz") and "--all" in lines[-1]
+
+
+def test_compare_command(files, capsys) -> None:
+    words = ["compare", *map(str, files), "--n-boot", "200"]
+    assert main(words) == 0
+    printed = capsys.readouterr().out
+    assert "a = a, b = b" in printed and "paired DeLong" in printed and "McNemar" in printed
+    assert main([*words, "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["unmatched"] == {"a": 0, "b": 0} and content["comparisons"][0]["method"] == "paired DeLong"
+
+
+@pytest.mark.parametrize("words", [["--level", "95"], ["--n-boot", "5"]])
+def test_nonsense_options_are_refused(files, words, capsys) -> None:
+    assert main(["evaluate", str(files[0]), *words]) == 2
+    assert words[0] in capsys.readouterr().err

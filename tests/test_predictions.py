@@ -1,0 +1,165 @@
+"""The prediction table: familiar names, and every fault named by row and column."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from radfoundry.errors import ReadError, TableError
+from radfoundry.predictions import covariates, read_predictions, validate, write_predictions
+
+
+def good(**changes) -> pd.DataFrame:
+    table = pd.DataFrame(
+        {
+            "case_id": ["a", "b", "c", "d"],
+            "patient_id": ["p", "p", "q", "r"],
+            "target": "effusion",
+            "y_true": [0, 1, 0, 1],
+            "score": [0.1, 0.8, 0.3, 0.6],
+            "model": "m",
+            "age": [40, 40, 61, 70],
+        }
+    )
+    return table.assign(**changes)
+
+
+def test_a_good_table_passes_unchanged_and_names_its_covariates() -> None:
+    found = validate(good())
+    pd.testing.assert_frame_equal(found[good().columns], good(), check_dtype=False)
+    assert covariates(found) == ["age"] and found.attrs["notes"] == []
+    assert validate(found).equals(found)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"score": [0.1, np.nan, 0.3, 0.6]}, r"row 2, column 'score': NaN"),
+        ({"score": [0.1, 0.8, np.inf, 0.6]}, r"row 3, column 'score': infinite"),
+        ({"score": [0.1, 0.8, 0.3, "high"]}, r"row 4, column 'score': 'high' is not a number"),
+        ({"y_true": [0, 1, "sick", 1]}, r"row 3, column 'y_true': 'sick' is neither 0 nor 1"),
+        ({"y_true": [1, 2, 1, 2]}, r"row 2, column 'y_true': 2 is neither 0 nor 1"),
+        ({"y_true": [np.nan] * 4}, r"'y_true' is empty in every row"),
+        ({"case_id": ["a", "b", "a", "d"]}, r"row 3: a second score .* Keep one row each"),
+        ({"case_id": ["a", None, "c", "d"]}, r"row 2, column 'case_id': empty"),
+        ({"decision": [0, 1, 0, 7]}, r"row 4, column 'decision': 7 is neither 0 nor 1"),
+        ({"split": ["train", "test", "test", "test"]}, r"row 2, column 'split': .* 'train' and in 'test'"),
+    ],
+)  # fmt: skip
+def test_faults_are_named_by_row_and_column(changes: dict, message: str) -> None:
+    with pytest.raises(TableError, match=message):
+        validate(good(**changes))
+
+
+def test_row_numbers_do_not_depend_on_the_index() -> None:
+    wrong = good(score=[0.1, 0.8, np.nan, 0.6]).set_index(pd.Index([7, 5, 3, 1]))
+    with pytest.raises(TableError, match="row 3, column 'score'"):
+        validate(wrong)
+
+
+def test_missing_columns_suggest_the_nearest() -> None:
+    with pytest.raises(TableError, match=r"'score' is missing. Did you mean 'scores'\?"):
+        validate(good().rename(columns={"score": "scores"}))
+    with pytest.raises(TableError, match=r"'case_id' is missing. Did you mean 'caseid'\?"):
+        validate(good().rename(columns={"case_id": "caseid"}))
+    with pytest.raises(TableError, match=r"'y_true' is missing.*Columns found: case_id"):
+        validate(good().drop(columns="y_true"))
+    with pytest.raises(TableError, match="no rows"):
+        validate(good().iloc[:0])
+
+
+@pytest.mark.parametrize("y", ["y", "label", "Ground Truth", "truth"])
+@pytest.mark.parametrize("score", ["prob", "p", "pred", "Probability", "y_score"])
+def test_familiar_names_are_understood(y: str, score: str) -> None:
+    table = good()[["case_id", "y_true", "score"]].rename(columns={"y_true": y, "score": score})
+    found = validate(table, model="vendor")
+    assert found["score"].tolist() == [0.1, 0.8, 0.3, 0.6] and (found["model"] == "vendor").all()
+    notes = " ".join(found.attrs["notes"])
+    assert f"{score!r} was read as score" in notes and "no patient_id" in notes
+    assert found.attrs["notes"] == validate(found).attrs["notes"]  # they survive a second check
+
+
+def test_pred_beside_a_score_is_a_decision() -> None:
+    found = validate(good().assign(pred=[0, 1, 1, 1]))
+    assert found["decision"].tolist() == [0, 1, 1, 1]
+
+
+def test_identifiers_keep_their_leading_zeros(tmp_path: Path) -> None:
+    path = tmp_path / "vendor.csv"
+    path.write_text("Image Index,Patient,y,p\n007,01,0,.2\n008,02,1,.9\n")
+    found = read_predictions(path)
+    assert found["case_id"].tolist() == ["007", "008"] and found["patient_id"].tolist() == ["01", "02"]
+    assert (found["model"] == "vendor").all()
+
+
+def test_a_wide_table_becomes_one_row_a_finding() -> None:
+    wide = pd.DataFrame(
+        {"case_id": ["a", "b"], "age": [1, 2], "y_Mass": [0, 1], "p_Mass": [0.2, 0.7], "y_Hernia": [0, 0],
+         "p_Hernia": [0.1, 0.3]}
+    )  # fmt: skip
+    found = validate(wide)
+    assert sorted(zip(found["target"], found["case_id"], found["y_true"], found["score"], strict=True)) == [
+        ("Hernia", "a", 0, 0.1), ("Hernia", "b", 0, 0.3), ("Mass", "a", 0, 0.2), ("Mass", "b", 1, 0.7),
+    ]  # fmt: skip
+    assert covariates(found) == ["age"]
+    with pytest.raises(TableError, match="row 2, column 'p_Mass': NaN"):
+        validate(wide.assign(p_Mass=[0.2, np.nan]))
+
+
+def test_unknown_truths_are_left_out_aloud() -> None:
+    found = validate(good(y_true=[0, np.nan, 0, 1]))
+    assert len(found) == 3 and "1 rows without y_true" in found.attrs["notes"][0]
+
+
+def test_scores_that_are_no_probabilities_are_noted() -> None:
+    assert any("no probabilities" in n for n in validate(good(score=[-3.0, 2, 1, 4])).attrs["notes"])
+
+
+def test_resamples_are_not_duplicates_but_folds_of_one_patient_are_noted() -> None:
+    twice = pd.concat([good(repeat=0), good(repeat=1)], ignore_index=True)
+    assert len(validate(twice)) == 8
+    notes = validate(good(fold=[0, 1, 1, 1])).attrs["notes"]
+    assert any("1 patients are in several folds" in n for n in notes)
+    crossed = pd.concat([good(fold=0, split="train"), good(fold=1, split="test")], ignore_index=True)
+    assert len(validate(crossed)) == 8  # training in one fold and tested in another is cross-validation
+
+
+def test_several_classes_are_checked() -> None:
+    many = good(y_true=["x", "y", "x", "y"]).drop(columns="score")
+    many = many.assign(**{"score:x": [0.9, 0.2, 0.7, 0.4], "score:y": [0.1, 0.8, 0.3, 0.6]})
+    assert validate(many)["y_true"].tolist() == ["x", "y", "x", "y"]
+    with pytest.raises(TableError, match=r"row 2, column 'y_true': class 'z' .* Classes scored: x, y"):
+        validate(many.assign(y_true=["x", "z", "x", "y"]))
+    with pytest.raises(TableError, match="row 3, column 'score:y': NaN"):
+        validate(many.assign(**{"score:y": [0.1, 0.8, np.nan, 0.6]}))
+
+
+@pytest.mark.parametrize("name", ["t.parquet", "t.csv"])
+def test_round_trip(tmp_path: Path, name: str) -> None:
+    write_predictions(good(), tmp_path / name)
+    found = read_predictions(tmp_path / name)
+    pd.testing.assert_frame_equal(found, validate(good()), check_dtype=False)
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+
+
+def test_a_refused_table_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(TableError):
+        write_predictions(good(score=np.nan), tmp_path / "t.parquet")
+    with pytest.raises(TableError, match=r"\.parquet or \.csv"):
+        write_predictions(good(), tmp_path / "t.xlsx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_unreadable_files(tmp_path: Path) -> None:
+    with pytest.raises(ReadError, match="no such file"):
+        read_predictions(tmp_path / "none.csv")
+    (tmp_path / "empty.csv").touch()
+    with pytest.raises(TableError, match="empty"):
+        read_predictions(tmp_path / "empty.csv")
+    for name in ("broken.parquet", "binary.csv"):
+        (tmp_path / name).write_bytes(b"\x89PNG\x00\xff\xfe" * 20)
+        with pytest.raises((ReadError, TableError), match=name):
+            read_predictions(tmp_path / name)
