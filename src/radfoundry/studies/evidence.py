@@ -1,0 +1,262 @@
+"""The evidence that a binary classification study shows: one prediction table in, sections out.
+
+Everything is computed by `radfoundry.evaluate` and stored in the run; the figures draw what is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from radfoundry.audit import Audit
+from radfoundry.audit.comparison import Comparison, adds_over
+from radfoundry.evaluate import calibration, evaluate
+from radfoundry.evaluate.curves import pr_curve, roc_curve
+from radfoundry.io import read_image
+from radfoundry.report import figures
+from radfoundry.studies.inputs import Labelled
+from radfoundry.studies.run import Run
+from radfoundry.table_one import as_text
+from radfoundry.types import Estimate
+
+WORDS = {"test": "internal test", "external": "external test"}
+STATUS = {"ok": "pass", "warn": "warn", "fail": "fail", "skipped": "info"}
+
+
+def pooled(table: pd.DataFrame) -> pd.DataFrame:
+    """One row a case: scores averaged over repeats. Used for curves, tests and galleries."""
+    keep = {c: "first" for c in table.columns if c not in ("case_id", "score", "repeat", "fold", "seed")}
+    merged = table.groupby("case_id", sort=True).agg({"score": "mean", **keep}).reset_index()
+    if "threshold" in table and table["threshold"].notna().all():
+        merged["threshold"] = table.groupby("case_id", sort=True)["threshold"].mean().to_numpy()
+        merged["decision"] = (merged["score"] >= merged["threshold"]).astype(int)
+    return merged
+
+
+def table_one(run: Run, data: Labelled) -> None:
+    """Table 1 by class, with standardised mean differences."""
+    from radfoundry.cohort import table_one as describe
+
+    frame = describe(data.cohort, by=data.target).reset_index()
+    run.log(f"table one\n{as_text(frame.set_index(['characteristic', 'level']))}")
+    names = {f"y:{data.target}=0": data.negative, f"y:{data.target}=1": data.positive}
+    frame = frame.rename(columns=names)
+    frame["characteristic"] = frame["characteristic"].where(~frame["characteristic"].duplicated(), "")
+    columns = [str(c) for c in frame.columns]
+    rows = [
+        [None if isinstance(v, float) and np.isnan(v) else v for v in row] for row in frame.to_numpy(object)
+    ]
+    run.set_section(
+        "table_one",
+        {
+            "kind": "table",
+            "columns": columns,
+            "rows": rows,
+            "caption": "smd: standardised mean difference between the classes; above 0.1 the classes differ.",
+        },
+    )
+
+
+def flow(run: Run, read: int, data: Labelled, arms: Sequence[tuple[str, int]]) -> None:
+    """Flow of cases from the table to the analysis."""
+    figure, table = figures.flow(
+        [("cases in the table", read), ("cases analysed", len(data.y))], [data.dropped], list(arms)
+    )
+    run.save_figure("flow", figure, table)
+
+
+def performance(run: Run, table: pd.DataFrame, model: str, *, n_boot: int, seed: int) -> list[Estimate]:
+    """Every metric of every model; the headline model by subgroups too. Returns all estimates."""
+    groups = [c for c in ("sex", "age", "view", "site") if c in table and table[c].nunique() > 1]
+    others = table[table["model"] != model]
+    found = evaluate(table[table["model"] == model], n_boot=n_boot, seed=seed, subgroups=groups)
+    if len(others):
+        found += evaluate(others, n_boot=n_boot, seed=seed)
+    run.add_estimates(found)
+    for split in dict.fromkeys(table["split"]):
+        run.set_section(
+            f"performance-{split}",
+            {
+                "kind": "estimates",
+                "title": f"Performance, {WORDS.get(split, split)}",
+                "pick": [{"model": model, "subgroup": _label(found, split)}],
+                "caption": "Rows that end in “trivial” are what a rule without any image reaches.",
+            },
+        )
+    return found
+
+
+def _label(found: Sequence[Estimate], split: str) -> str | None:
+    labels = {e.subgroup for e in found}
+    return split if split in labels else None
+
+
+def pick(
+    found: Sequence[Estimate], name: str, model: str, split: str = "test", subgroup: str | None = None
+) -> Estimate | None:
+    """The estimate of that name for a model and a part, or None."""
+    want = subgroup or _label(found, split)
+    return next((e for e in found if (e.name, e.model, e.subgroup) == (name, model, want)), None)
+
+
+def curves(
+    run: Run, table: pd.DataFrame, found: Sequence[Estimate], model: str, *, n: int, seed: int
+) -> None:
+    """ROC, precision-recall, calibration, decision curve and scores, for each part of the headline model."""
+    for split in dict.fromkeys(table["split"]):
+        part = pooled(table[(table["model"] == model) & (table["split"] == split)])
+        y, score, who = (
+            part["y_true"].to_numpy(int),
+            part["score"].to_numpy(float),
+            part["patient_id"].to_numpy(),
+        )
+        if len(np.unique(y)) < 2:
+            continue
+        suffix = "" if split == "test" else f"-{split}"
+        words = "" if split == "test" else f" ({WORDS.get(split, split)})"
+        rng = np.random.default_rng(seed)
+        auc, ap = pick(found, "auroc", model, split), pick(found, "auprc", model, split)
+        roc = figures.roc(
+            {model: roc_curve(y, score, who, n=n, rng=rng)}, {model: auc} if auc is not None else None
+        )
+        run.save_figure(f"roc{suffix}", *roc, title=f"ROC curve{words}")
+        pr = figures.precision_recall(
+            {model: pr_curve(y, score, who, n=n, rng=rng)},
+            float(y.mean()),
+            {model: ap} if ap is not None else None,
+        )
+        run.save_figure(f"precision_recall{suffix}", *pr, title=f"Precision and recall{words}")
+        if score.min() >= 0 and score.max() <= 1:
+            _probability_curves(run, y, score, who, model, suffix, words)
+        threshold = float(part["threshold"].mean()) if "threshold" in part else None
+        classes = {"negative": score[y == 0], "positive": score[y == 1]}
+        drawn = figures.score_distributions(classes, threshold=threshold)
+        run.save_figure(f"scores{suffix}", *drawn, title=f"Distribution of scores{words}")
+
+
+def _probability_curves(
+    run: Run, y: np.ndarray, score: np.ndarray, who: np.ndarray, model: str, suffix: str, words: str
+) -> None:
+    reliability = calibration.reliability_curve(y, score, bins=min(10, max(3, len(y) // 20)), cluster=who)
+    drawn = figures.calibration({model: reliability}, {model: score})
+    run.save_figure(f"calibration{suffix}", *drawn, title=f"Calibration{words}")
+    benefit = calibration.net_benefit(y, score).rename(columns={"model": "net_benefit", "all": "treat_all"})
+    drawn = figures.decision_curve({model: benefit})
+    run.save_figure(f"decision_curve{suffix}", *drawn, title=f"Decision curve{words}")
+
+
+def forest(run: Run, found: Sequence[Estimate], model: str) -> None:
+    """AUC by subgroup; groups too small for one are listed in the metrics with the reason."""
+    overall = pick(found, "auroc", model)
+    rows = [
+        e
+        for e in found
+        if (e.name, e.model) == ("auroc", model) and np.isfinite(e.value)
+        and "=" in (e.subgroup or "") and not (e.subgroup or "").startswith("external")
+    ]  # fmt: skip
+    if rows and overall is not None:
+        run.save_figure("subgroups", *figures.forest(rows, overall=overall))
+
+
+def comparisons(
+    run: Run, table: pd.DataFrame, model: str, others: Sequence[str], *, seed: int, n_boot: int
+) -> list[Comparison]:
+    """The headline model against each other one, paired on the same cases; worded by a stated rule."""
+    made = []
+    mine = pooled(table[(table["model"] == model) & (table["split"] == "test")]).set_index("case_id")
+    for other in others:
+        theirs = pooled(table[(table["model"] == other) & (table["split"] == "test")]).set_index("case_id")
+        shared = mine.index.intersection(theirs.index)
+        a, b = theirs.loc[shared, "score"].to_numpy(float), mine.loc[shared, "score"].to_numpy(float)
+        y, who = mine.loc[shared, "y_true"].to_numpy(int), mine.loc[shared, "patient_id"].to_numpy()
+        made.append(adds_over(a, b, y, who, baseline=other, model=model, seed=seed, n_boot=n_boot))
+    run.add_estimates([c.difference for c in made])
+    if made:
+        rows: list[list[Any]] = [
+            [c.baseline.model, c.baseline.value, c.difference.value,
+             f"{c.difference.low:.3f} to {c.difference.high:.3f}", c.verdict] for c in made
+        ]  # fmt: skip
+        run.set_section(
+            "comparison_table",
+            {
+                "kind": "table",
+                "title": f"{model}, against each other model on the same test cases",
+                "columns": ["model", "its AUC", "difference", "95 % interval", f"{model} is"],
+                "rows": rows,
+                "caption": " ".join(c.sentence for c in made),
+            },
+        )
+    return made
+
+
+def league(run: Run, found: Sequence[Estimate], *, name: str = "auroc") -> None:
+    """All models by AUC, best first; the intervals say how firm that order is."""
+    label = "test" if any(e.subgroup == "test" for e in found) else None
+    rows = [e for e in found if e.name == name and e.subgroup == label and np.isfinite(e.value)]
+    rows.sort(key=lambda e: -e.value)
+    chance = Estimate(name, 0.5, method="any constant score", n=rows[0].n if rows else 0, model="chance")
+    if rows:
+        run.save_figure("comparison", *figures.dots(rows, baseline=chance))
+
+
+def audit_section(run: Run, audit: Audit) -> None:
+    """The audit's items as a table, its numbers into the metrics."""
+    checks = [
+        {
+            "name": item.name.replace("_", " ").capitalize(),
+            "status": STATUS[item.status],
+            "finding": item.summary,
+            "detail": item.advice,
+        }
+        for item in audit.items
+    ]
+    run.set_section("audit", {"kind": "audit", "checks": checks, "caption": audit.headline})
+    run.add_estimates([e for item in audit.items for e in item.estimates])
+
+
+def errors(run: Run, data: Labelled, table: pd.DataFrame, model: str, split: str, *, most: int = 8) -> None:
+    """The most confident wrong decisions with their pictures."""
+    part = pooled(table[(table["model"] == model) & (table["split"] == split)])
+    if "decision" not in part:
+        return
+    wrong = part[part["decision"] != part["y_true"]].copy()
+    wrong["distance"] = (wrong["score"] - wrong["threshold"]).abs()
+    place = {case: row for row, case in enumerate(data.case_id)}
+    pictures, captions = [], []
+    for row in wrong.sort_values("distance", ascending=False).head(most).itertuples():
+        column = data.cohort.image_columns[0]
+        pictures.append(read_image(data.cohort.image_path(place[row.case_id], column)).display())
+        truth, said = (data.positive, data.negative) if row.y_true else (data.negative, data.positive)
+        text = f"{truth}, called {said} with {row.score:.2f} (threshold {row.threshold:.2f})"
+        captions.append({"title": row.case_id, "text": text,
+                         "tag": "false negative" if row.y_true else "false positive"})  # fmt: skip
+    if pictures:
+        run.save_images(
+            "errors", pictures, captions, title=f"Most confident errors, {WORDS.get(split, split)}",
+            caption=f"{len(wrong)} of {len(part)} cases were called wrongly; the {len(pictures)} furthest "
+            "from the threshold are shown.",
+        )  # fmt: skip
+
+
+def thresholds(run: Run, table: pd.DataFrame, found: Sequence[Estimate], model: str, rule: str) -> None:
+    """The operating point, with where it was chosen and what it gave on each part."""
+    rows = []
+    for split in dict.fromkeys(table["split"]):
+        part = table[(table["model"] == model) & (table["split"] == split)]
+        cut = part.groupby(["repeat", "fold"])["threshold"].first()
+        numbers = [pick(found, name, model, split) for name in ("sensitivity", "specificity", "ppv", "npv")]
+        cells = [f"{e.value:.3f} ({e.low:.3f} to {e.high:.3f})" if e is not None else "–" for e in numbers]
+        span = f"{cut.mean():.3f}" if len(cut) == 1 else f"{cut.min():.3f} to {cut.max():.3f}"
+        rows.append([WORDS.get(split, split), span, *cells])
+    run.set_section(
+        "thresholds",
+        {
+            "kind": "table",
+            "columns": ["cases", "threshold", "sensitivity", "specificity", "PPV", "NPV"],
+            "rows": rows,
+            "caption": f"Chosen by the rule “{rule}” on validation cases only, never on these.",
+        },
+    )

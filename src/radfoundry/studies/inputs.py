@@ -1,0 +1,226 @@
+"""What every image study starts from: a labelled cohort, resamples, and features by name."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+
+from radfoundry import encoders
+from radfoundry.audit import baselines
+from radfoundry.cohort import Cohort, read_cohort
+from radfoundry.datasets import phantoms
+from radfoundry.errors import InputError, NotEnoughData
+from radfoundry.splits import Fold, given, kfold, three_way
+from radfoundry.studies.run import Run
+from radfoundry.types import Embeddings
+
+Design = Literal["auto", "split", "holdout", "cv"]
+
+ENOUGH_IN_TEST = 30
+"""Cases of the rarer class that a test part should hold; below, cross-validation tells more."""
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A cohort reduced to the cases that carry the label.
+
+    y: (n,) 0/1; positive, negative: what 1 and 0 stand for. dropped: cases left out, with the reason.
+    """
+
+    cohort: Cohort
+    target: str
+    y: np.ndarray
+    positive: str
+    negative: str
+    dropped: list[tuple[str, int]]
+
+    @property
+    def case_id(self) -> np.ndarray:
+        return self.cohort.table["case_id"].to_numpy(object).astype(str)
+
+    @property
+    def patient(self) -> np.ndarray:
+        return self.cohort.patients.astype(str)
+
+    def keep(self, mask: np.ndarray, reason: str) -> Labelled:
+        """The cases of a boolean mask; the others are counted under `reason`."""
+        lost = int((~mask).sum())
+        if not lost:
+            return self
+        dropped = [*self.dropped, (reason, lost)]
+        kept = self.cohort.subset(mask)
+        return Labelled(kept, self.target, self.y[mask], self.positive, self.negative, dropped)
+
+
+def read(path: Path | None, phantom: Callable[[], Cohort]) -> Cohort:
+    """The user's cohort, or the generated one."""
+    return phantom() if path is None else read_cohort(path)
+
+
+def phantom(folder: Path, **options: object) -> Cohort:
+    """A generated cohort in `folder`; made once for the same settings."""
+    if (folder / "cohort.csv").is_file():
+        cohort = read_cohort(folder)
+        made = (cohort.meta or {}).get("settings", {})
+        if all(made.get(key) == value for key, value in options.items() if key in made):
+            return cohort
+    print(f"drawing phantoms into {folder}", file=sys.stderr)
+    return phantoms.make(folder, **options)  # type: ignore[arg-type]
+
+
+def labelled(cohort: Cohort, target: str | None) -> Labelled:
+    """Binary labels of `target` (the only one when None). Raises InputError or TableError by name."""
+    if target is None:
+        if len(cohort.targets) != 1:
+            known = ", ".join(cohort.targets) or "none"
+            raise InputError(
+                f"{cohort.name} has {len(cohort.targets)} label columns ({known}). Choose with --target"
+            )
+        target = cohort.targets[0]
+    known_label = cohort.table[f"y:{target}"].notna().to_numpy() if target in cohort.targets else None
+    start = cohort if known_label is None else cohort.subset(known_label)
+    values = start.labels(target)
+    classes = np.unique(values)
+    if len(classes) != 2:
+        raise InputError(
+            f"{cohort.name}: target {target!r} has {len(classes)} classes; this study compares two. "
+            "Make a column y:<name> with 0 and 1"
+        )
+    names = ((cohort.meta.get("targets") or {}).get(target) or {}).get("classes") or {}
+    y = (values == classes[1]).astype(int)
+    words = [str(names.get(int(c), names.get(str(c), c)) if str(c).isdigit() else c) for c in classes]
+    dropped = [] if known_label is None or known_label.all() else [("no label", int((~known_label).sum()))]
+    return Labelled(start, target, y, words[1], words[0], dropped)
+
+
+def resamples(
+    data: Labelled, design: Design, *, folds: int = 5, repeats: int = 5, seed: int = 0
+) -> tuple[list[Fold], str]:
+    """Which rows train, choose the threshold, and test; and the sentence that says so.
+
+    auto: the cohort's own `split` column; else 80:10:10 when its test part holds enough of the rarer
+    class, else repeated cross-validation, in which every case is tested.
+    """
+    has_split = "split" in data.cohort.table and data.cohort.table["split"].notna().all()
+    if design == "split" and not has_split:
+        raise InputError(f"{data.cohort.name} has no complete column 'split'. Add one, or use --design cv")
+    if design == "split" or (design == "auto" and has_split):
+        parts = given(data.cohort.table["split"].to_numpy(object), patient=data.patient)
+        fold = Fold(parts["train"], parts["test"], validation=parts.get("validation"))
+        _need_both(data, fold.train, "the training part of column 'split'")
+        _need_both(data, fold.test, "the test part of column 'split'")
+        return [fold], f"the cohort's own split ({len(fold.train)} to train, {len(fold.test)} to test)"
+    rare = int(min(data.y.sum(), len(data.y) - data.y.sum()))
+    if design == "holdout" or (design == "auto" and rare >= 10 * ENOUGH_IN_TEST):
+        part = three_way(data.patient, data.y, seed=seed)
+        rows = {name: np.flatnonzero(part == name) for name in ("train", "validation", "test")}
+        words = f"80:10:10 by patient, stratified ({', '.join(f'{len(r)} {n}' for n, r in rows.items())})"
+        return [Fold(rows["train"], rows["test"], validation=rows["validation"])], words
+    why = "" if design == "cv" else f", because 10 % would hold about {rare // 10} of the rarer class"
+    cut = kfold(data.patient, data.y, n_splits=folds, repeats=repeats, seed=seed)
+    return cut, f"{repeats} x {folds}-fold cross-validation by patient, stratified{why}"
+
+
+def _need_both(data: Labelled, rows: np.ndarray, where: str) -> None:
+    if len(np.unique(data.y[rows])) < 2:
+        raise NotEnoughData(f"only one class in {where} of {data.cohort.name}. Add cases of the other")
+
+
+@dataclass(frozen=True)
+class Loading:
+    """How encoders are loaded: the options that embed and the studies share."""
+
+    store: Path
+    device: str = "cpu"
+    precision: str = "auto"
+    weights: Path | None = None
+    revision: str | None = None
+    accept_licence: Sequence[str] = ()
+    seed: int = 0
+
+
+def embed(run: Run, cohorts: Sequence[Cohort], name: str, loading: Loading) -> list[Embeddings]:
+    """Vectors of several cohorts by one encoder, loaded once; failures are logged and counted aloud."""
+    main = not baselines.is_control(name)
+    encoder = encoders.load(
+        name,
+        weights=loading.weights if main else None,
+        revision=loading.revision if main else None,
+        device=loading.device,
+        precision=loading.precision,
+        accept_licences=loading.accept_licence,
+        seed=loading.seed,
+    )
+    run.add_encoder(name, encoder.fingerprint)
+    if encoder.card.licence.restricted:
+        run.add_licence(name, encoder.card.licence.name)
+    found = []
+    for cohort in cohorts:
+        result = encoders.embed(cohort, encoder, loading.store)
+        if result.failures:
+            first = result.failures[0][2]
+            run.note(
+                f"{len(result.failures)} images of {cohort.name} gave no vector with {name} and were left "
+                f"out; the first: {first}"
+            )
+        run.log(f"{name}: {len(result.embeddings.vectors)} vectors of {cohort.name}")
+        found.append(result.embeddings)
+    return found
+
+
+def matrix(cohort: Cohort, found: Embeddings) -> np.ndarray:
+    """(n, dim) float32 in the cohort's order, NaN where a case has no vector.
+
+    Several image columns are put side by side when every case has them all, else averaged.
+    """
+    columns = list(dict.fromkeys(found.column))
+    if len(columns) < 2 or len(found.vectors) != len(columns) * len(cohort):
+        return baselines.align(cohort, found).astype(np.float32)
+    picked = [found.column == column for column in columns]
+    parts = [
+        Embeddings(
+            found.vectors[m],
+            found.case_id[m],
+            found.column[m],
+            found.key[m],
+            found.encoder,
+            found.fingerprint,
+        )
+        for m in picked
+    ]
+    return np.hstack([baselines.align(cohort, part) for part in parts]).astype(np.float32)
+
+
+def metadata(cohorts: Sequence[Cohort]) -> tuple[list[np.ndarray], list[str]]:
+    """Age, sex, view, site and scanner as numbers, encoded alike for all cohorts; empty when none varies."""
+    wanted = ("age", "sex", "view", "site", "scanner")
+    first = cohorts[0].table
+    used = [
+        c
+        for c in wanted
+        if all(c in cohort.table for cohort in cohorts) and first[c].nunique(dropna=False) > 1
+    ]
+    if not used:
+        return [], []
+    stacked = pd.concat([cohort.table[used] for cohort in cohorts], ignore_index=True)
+    whole = Cohort(
+        table=stacked.assign(case_id=[str(i) for i in range(len(stacked))]),
+        root=cohorts[0].root,
+        name="stacked",
+        meta={},
+        notes=(),
+    )
+    x, _ = baselines.metadata_features(whole, used)
+    return np.split(x, np.cumsum([len(c) for c in cohorts])[:-1]), used
+
+
+def covariates(cohort: Cohort) -> Mapping[str, np.ndarray]:
+    """Columns carried into the prediction table, for subgroups."""
+    names = [c for c in ("age", "sex", "view", "site", "scanner") if c in cohort.table]
+    return {name: cohort.table[name].to_numpy() for name in names}
