@@ -270,8 +270,8 @@ def _check_truth(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     if wrong.any():
         value = table["y_true"].iloc[_row(wrong) - 1]
         raise TableError(
-            f"row {_row(wrong)}, column 'y_true': {_shown(value)} is neither 0 nor 1. Code the positive class "
-            "as 1 and the other as 0; for several classes give one column score:<class> a class"
+            f"row {_row(wrong)}, column 'y_true': {_shown(value)} is neither 0 nor 1. Code positive "
+            "as 1 and negative as 0; for several classes give one column score:<class> a class"
         )
     for target, part in table[multi & ~unknown].groupby("target", sort=False):
         classes = [c.removeprefix("score:") for c in class_columns(table) if part[c].notna().any()]

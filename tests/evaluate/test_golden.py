@@ -84,6 +84,9 @@ def test_mcnemar_agrees_with_statsmodels_and_pingouin() -> None:
 def test_newcombe_interval_of_the_paper() -> None:
     # Newcombe 1998, Stat Med 17:2635, table II (36, 12, 2, 0): method 10 gives 0.0569 to 0.3404.
     assert compare.newcombe_paired(36, 12, 2, 0) == pytest.approx((0.0569, 0.3404), abs=1e-4)
+    # Two tables of the R package contingencytables (chapter 8); its formula was evaluated in R.
+    assert compare.newcombe_paired(1, 1, 7, 12) == pytest.approx((-0.506920, -0.025559), abs=1e-6)
+    assert compare.newcombe_paired(59, 6, 16, 80) == pytest.approx((-0.118621, -0.004625), abs=1e-6)
 
 
 @pytest.fixture(scope="module")

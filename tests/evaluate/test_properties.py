@@ -258,3 +258,19 @@ def test_comparison_as_estimate_and_json() -> None:
     assert found.estimate().value == pytest.approx(found.difference)
     assert found.estimate().name == "auroc_difference" and "p = " in found.estimate().note
     assert found.as_dict()["p_holm"] is None
+
+
+def test_clustered_delong_counts_patients_who_own_both_classes() -> None:
+    """A patient's positive and negative rows rise together, which narrows the AUC's variance."""
+    rng = np.random.default_rng(4)
+    areas, variances = [], []
+    for _ in range(200):
+        who = np.tile(np.arange(40), 2)
+        y = np.repeat([0, 1], 40)
+        score = y + np.tile(rng.normal(0, 0.9, 40), 2) + rng.normal(0, 0.44, 80)
+        components = intervals.placements(y, score)
+        areas.append(components[y == 1].mean())
+        variances.append(intervals.auc_covariance(y, components, who)[0, 0])
+    assert np.mean(variances) == pytest.approx(np.var(areas), rel=0.25)
+    independent = intervals.auc_covariance(y, components)[0, 0]
+    assert np.mean(variances) < 0.6 * independent
