@@ -211,3 +211,9 @@ def test_compare_command(files, capsys) -> None:
 def test_nonsense_options_are_refused(files, words, capsys) -> None:
     assert main(["evaluate", str(files[0]), *words]) == 2
     assert words[0] in capsys.readouterr().err
+
+
+def test_many_cases_are_not_permuted_and_the_note_says_so() -> None:
+    found = compare_tables(table(), table(seed=1), n_boot=100, n_permutations=30_000)
+    assert any("no permutation" in n for n in found.notes)
+    assert [c.method for c in found.comparisons if c.name == "auroc"] == ["paired DeLong"]
