@@ -62,10 +62,10 @@ def ct_series(
     seed: int = 0,
     **elements: object,
 ) -> np.ndarray:
-    """Write a CT series, instance numbers shuffled against position; returns stored values (K, rows, columns).
+    """Write a CT series, instance numbers shuffled; returns stored values (K, rows, columns) by position.
 
-    direction: (3, 3) with the row, column and normal directions as rows, LPS. negative_column flips the column
-    cosine, so that the normal flips too. tilt_deg shifts each slice along the column direction.
+    direction: (3, 3) with the row, column and normal directions as rows, LPS. negative_column flips the
+    column cosine, so that the normal flips too. tilt_deg shifts each slice along the column direction.
     """
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)

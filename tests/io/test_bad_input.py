@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zipfile
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -51,8 +52,7 @@ def test_truncated_dicom(picture, keep):
 
 
 def test_truncated_compressed_dicom(tmp_path):
-    whole = get_testdata_file("JPEG2000.dcm", read=False)
-    data = open(whole, "rb").read()
+    data = Path(get_testdata_file("JPEG2000.dcm", read=False)).read_bytes()
     (tmp_path / "a.dcm").write_bytes(data[: len(data) // 2])
     with pytest.raises(ReadError):
         read(tmp_path / "a.dcm")

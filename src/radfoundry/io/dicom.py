@@ -9,16 +9,21 @@ import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pydicom
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
+from pydicom.tag import BaseTag, Tag
+from pydicom.uid import UID
 
 from radfoundry.errors import ReadError
+from radfoundry.io.header import UNDEFINED, walk_header
 from radfoundry.io.source import MALFORMED, MAX_VALUES, check_size
 
 # fmt: off
@@ -58,26 +63,69 @@ class DicomFile:
     """A header without its pixels. offset: where native pixel values start in the file, else None."""
 
     path: Path
-    header: FileDataset
+    header: Dataset
     offset: int | None
     length: int
+    syntax: str = ""
 
     @property
     def frames(self) -> int:
-        return int(self.header.get("NumberOfFrames") or 1)
+        return int(self.get("NumberOfFrames", 1) or 1)
 
     @property
     def has_pixels(self) -> bool:
         return self.length > 0
 
     def get(self, name: str, default: Any = None) -> Any:
-        value = self.header.get(name)
+        """Value of an element by keyword; `default` where it is absent or empty.
+
+        The slices of a series repeat most of their values byte for byte, so conversions are remembered.
+        """
+        tag = _tag(name)
+        element = self.header.get_item(tag)
+        if element is None:
+            return default
+        raw = isinstance(element, RawDataElement)
+        if raw and element.VR in REMEMBERED and element.length <= LONGEST_REMEMBERED:
+            value = _remembered(self.header, tag, element)
+        else:
+            value = self.header[tag].value
         return default if value is None or value == "" else value
+
+    def has(self, name: str) -> bool:
+        return _tag(name) in self.header
+
+
+REMEMBERED = frozenset(("CS", "DS", "FD", "FL", "IS", "SS", "UI", "UL", "US"))
+MOST_REMEMBERED, LONGEST_REMEMBERED = 20_000, 256
+_conversions: dict[tuple, Any] = {}
+
+
+def _remembered(header: Dataset, tag: BaseTag, element: RawDataElement) -> Any:
+    """Converted value of a raw element, from its bytes if they were seen before; shared, so never changed."""
+    key = (tag, element.VR, element.value, element.is_little_endian)
+    value = _conversions.get(key)
+    if value is None:
+        value = header[tag].value
+        if len(_conversions) > MOST_REMEMBERED:
+            _conversions.clear()
+        _conversions[key] = value
+    return value
+
+
+@cache
+def _tag(name: str) -> BaseTag:
+    return Tag(name)
 
 
 def open_dicom(path: Path, tags: Sequence[Any] = TAGS) -> DicomFile:
     """Read the elements of `tags`; ReadError where the bytes are no DICOM or end inside the header."""
     try:
+        found = walk_header(path, _numbers_of(tuple(tags)))
+        if found is not None:
+            header, syntax, offset, length = found
+            native = syntax in NATIVE and length not in (0, UNDEFINED)
+            return DicomFile(path, header, offset if native else None, length, syntax)
         with open(path, "rb") as file:
             bare = file.read(132)[128:] != b"DICM"
             file.seek(0)
@@ -88,7 +136,7 @@ def open_dicom(path: Path, tags: Sequence[Any] = TAGS) -> DicomFile:
             if not syntax:
                 syntax = _implied_syntax(header)
             if syntax == DEFLATED:  # offsets inside the inflated stream mean nothing in the file
-                return DicomFile(path, header, None, 1)
+                return DicomFile(path, header, None, 1, syntax)
             offset, length = _pixel_element(file, header)
     except ReadError:
         raise
@@ -96,10 +144,16 @@ def open_dicom(path: Path, tags: Sequence[Any] = TAGS) -> DicomFile:
         raise ReadError(
             f"{path} is truncated or no DICOM: {cause}. Copy it again from where it came"
         ) from cause
-    if not len(header):
+    if len(header) == 0:
         raise ReadError(f"{path} holds no DICOM elements. Copy it again from where it came")
     native = syntax in NATIVE and length not in (0, 0xFFFFFFFF)
-    return DicomFile(path, header, offset if native else None, length)
+    return DicomFile(path, header, offset if native else None, length, syntax)
+
+
+@cache
+def _numbers_of(tags: tuple[Any, ...]) -> frozenset[int]:
+    """The same tags as numbers, with the character set, which says how text is to be read."""
+    return frozenset(int(Tag(tag)) for tag in (*tags, "SpecificCharacterSet"))
 
 
 def _implied_syntax(header: FileDataset) -> str:
@@ -147,18 +201,23 @@ def _refuse_deflate_bomb(file: Any, bare: bool, path: Path) -> None:
 
 def check_pixels(file: DicomFile, *, max_values: int = MAX_VALUES) -> None:
     """ReadError unless the file holds a picture of an acceptable, and truthful, size."""
-    where, header = file.path, file.header
-    what = NOT_PICTURES.get(str(header.get("SOPClassUID", "")))
+    where = file.path
+    what = NOT_PICTURES.get(str(file.get("SOPClassUID", "")))
     if what:
         raise ReadError(f"{where} is {what}, not a picture. Pass the images it refers to")
     if not file.get("Rows") or not file.get("Columns") or not file.has_pixels:
-        kind = getattr(header.get("SOPClassUID"), "name", "") or "a DICOM object"
+        kind = getattr(file.get("SOPClassUID"), "name", "") or "a DICOM object"
         raise ReadError(f"{where} has no pixels ({kind}). Pass an image file; reports and plans are not read")
-    shape = (file.frames, int(header.Rows), int(header.Columns), int(file.get("SamplesPerPixel", 1)))
+    shape = (
+        file.frames,
+        int(file.get("Rows")),
+        int(file.get("Columns")),
+        int(file.get("SamplesPerPixel", 1)),
+    )
     check_size(shape, where, max_values)
     if file.offset is None:
         return
-    needed = -(-int(np.prod(shape, dtype=np.int64)) * int(header.BitsAllocated) // 8)
+    needed = -(-int(np.prod(shape, dtype=np.int64)) * int(file.get("BitsAllocated")) // 8)
     if str(file.get("PhotometricInterpretation")) == "YBR_FULL_422":
         needed = needed * 2 // 3
     available = min(file.length, where.stat().st_size - file.offset)
@@ -175,7 +234,11 @@ def stored(file: DicomFile) -> np.ndarray:
     YBR is converted to RGB. Raises ReadError where decoding fails, naming the missing plug-in if that is why.
     """
     try:
-        if file.offset is not None and int(file.get("SamplesPerPixel", 1)) == 1 and _plain(file.header):
+        if (
+            file.offset is not None
+            and int(file.get("SamplesPerPixel", 1)) == 1
+            and int(file.get("BitsAllocated")) in (8, 16, 32)
+        ):
             return _native(file)
         return _decoded(file)
     except ReadError:
@@ -188,19 +251,12 @@ def stored(file: DicomFile) -> np.ndarray:
         raise ReadError(f"{file.path} could not be decoded: {reason}. {advice}") from cause
 
 
-def _plain(header: FileDataset) -> bool:
-    return int(header.BitsAllocated) in (8, 16, 32)
-
-
 def _native(file: DicomFile) -> np.ndarray:
     """Straight from the file; bits above Bits Stored are cleared: old scanners keep overlays there."""
-    header = file.header
-    allocated, bits = int(header.BitsAllocated), int(file.get("BitsStored", header.BitsAllocated))
+    allocated, bits = int(file.get("BitsAllocated")), int(file.get("BitsStored") or file.get("BitsAllocated"))
     signed = bool(file.get("PixelRepresentation", 0))
-    syntax = str(
-        getattr(header, "file_meta", Dataset()).get("TransferSyntaxUID", "") or _implied_syntax(header)
-    )
-    shape = (file.frames, int(header.Rows), int(header.Columns))
+    syntax = file.syntax
+    shape = (file.frames, int(file.get("Rows")), int(file.get("Columns")))
     dtype = np.dtype(f"{NATIVE[syntax]}{'i' if signed else 'u'}{allocated // 8}")
     swapped = allocated == 8 and NATIVE[syntax] == ">" and file.length % 2 == 0 and _is_word(file)
     with open(file.path, "rb") as stream:
@@ -228,6 +284,8 @@ def _is_word(file: DicomFile) -> bool:
 
 def _decoded(file: DicomFile) -> np.ndarray:
     data = pydicom.dcmread(file.path, force=True)
+    if not data.file_meta.get("TransferSyntaxUID"):
+        data.file_meta.TransferSyntaxUID = UID(_implied_syntax(data))
     _check_codestream(data, file.path)
     if "PixelRepresentation" not in data:
         data.PixelRepresentation = 0

@@ -29,24 +29,24 @@ def planes_of(file: DicomFile, index: int) -> list[Plane]:
     Raises ReadError for geometry that is present but impossible.
     """
     header = file.header
-    if "PerFrameFunctionalGroupsSequence" in header:
+    if file.has("PerFrameFunctionalGroupsSequence"):
         return _enhanced(file, index)
     if (0x0065, 0x1051) in header:
         return _uih_grid(file, index)
-    orientation = _numbers(header.get("ImageOrientationPatient"), 6)
-    position = _numbers(header.get("ImagePositionPatient"), 3)
-    spacing = _numbers(header.get("PixelSpacing"), 2)
+    orientation = _numbers(file.get("ImageOrientationPatient"), 6)
+    position = _numbers(file.get("ImagePositionPatient"), 3)
+    spacing = _numbers(file.get("PixelSpacing"), 2)
     if orientation is None or position is None or spacing is None:
         return []
-    common = _common(file, index, header)
+    common = _common(file, index)
     row, column = _axes(orientation, file)
-    shape = (int(header.Rows), int(header.Columns))
+    shape = (int(file.get("Rows")), int(file.get("Columns")))
     first = Plane(position, row, column, _spacing(spacing, file), shape, **common)
     if is_mosaic(file):
         return _mosaic(file, first)
     if file.frames == 1:
         return [first]
-    offsets = _numbers(header.get("GridFrameOffsetVector"), file.frames)
+    offsets = _numbers(file.get("GridFrameOffsetVector"), file.frames)
     if offsets is None:
         return []
     return [_moved(first, first.normal * (z - offsets[0]), frame=i) for i, z in enumerate(offsets)]
@@ -90,25 +90,24 @@ def _float(value: Any, default: float | None = None) -> float | None:
     return number if math.isfinite(number) else default
 
 
-def _common(file: DicomFile, index: int, source: Dataset) -> dict[str, Any]:
+def _common(file: DicomFile, index: int) -> dict[str, Any]:
     """What a classic header says about every plane in it."""
-    header = file.header
-    echo = _float(header.get("EchoTime"))
-    order = {name: _hashable(header.get(tag)) for name, tag in MOSAIC_CLOCKS.items()}
-    bvalue = _float(header.get("DiffusionBValue"))
+    echo = _float(file.get("EchoTime"))
+    order = {name: _hashable(file.get(tag)) for name, tag in MOSAIC_CLOCKS.items()}
+    bvalue = _float(file.get("DiffusionBValue"))
     if bvalue is not None:
-        direction = _numbers(header.get("DiffusionGradientOrientation"), 3)
+        direction = _numbers(file.get("DiffusionGradientOrientation"), 3)
         order["b-value and direction"] = (bvalue, *(direction.tolist() if direction is not None else ()))
     return {
         "file": index,
-        "slope": _float(header.get("RescaleSlope"), 1.0),
-        "intercept": _float(header.get("RescaleIntercept"), 0.0),
+        "slope": _float(file.get("RescaleSlope"), 1.0),
+        "intercept": _float(file.get("RescaleIntercept"), 0.0),
         "echo": round(echo, 3) if echo else None,
         "kind": "/".join(str(part) for part in file.get("ImageType", ())),
         "order": order,
-        "instance": int(_float(header.get("InstanceNumber"), 0) or 0),
+        "instance": int(_float(file.get("InstanceNumber"), 0) or 0),
         "uid": str(file.get("SOPInstanceUID", "")),
-        "thickness": _float(header.get("SpacingBetweenSlices")) or _float(header.get("SliceThickness")),
+        "thickness": _float(file.get("SpacingBetweenSlices")) or _float(file.get("SliceThickness")),
     }
 
 
@@ -222,7 +221,7 @@ def _uih_grid(file: DicomFile, index: int) -> list[Plane]:
     if int(header.Rows) % side:  # rows that would stay empty are left out of the picture
         side_rows = math.ceil(len(positions) / side)
         shape = (int(header.Rows) // side_rows, shape[1])
-    common = _common(file, index, header)
+    common = _common(file, index)
     return [
         Plane(position, row, column, _spacing(spacing, file), shape, **{**common, "frame": k})
         for k, position in enumerate(positions)
@@ -250,7 +249,7 @@ def _enhanced(file: DicomFile, index: int) -> list[Plane]:
         raise ReadError(
             f"{file.path} has {file.frames} frames but {len(groups)} descriptions of them. Export it again"
         )
-    common = _common(file, index, header)
+    common = _common(file, index)
     planes = []
     for number, frame in enumerate(groups):
         plane = _frame_plane(file, frame, shared, number, common)

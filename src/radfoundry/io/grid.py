@@ -148,13 +148,16 @@ def _shift(plane: np.ndarray, axis: int, by: float, grown: int, fill: float) -> 
 
 
 def _even(array: np.ndarray, affine: np.ndarray, depth: np.ndarray) -> tuple:
-    """Linear interpolation along the normal, at the smallest gap so that no slice is thinned away."""
-    gap = float(np.diff(depth).min())
-    count = int(np.floor(depth[-1] / gap + 1e-3)) + 1
+    """Linear interpolation along the normal, both ends kept, at about the lower quartile of the gaps.
+
+    The smallest gap would follow an outlier: where two table positions meet, slices lie arbitrarily close.
+    """
+    count = round(depth[-1] / float(np.quantile(np.diff(depth), 0.25))) + 1
+    gap = float(depth[-1]) / (count - 1)
     if count > MAX_GROWTH * len(depth):
         raise ReadError(
-            f"resampling would make {count} slices of {len(depth)}: two slices lie only {gap:.3f} mm apart. "
-            "Remove one of them, or pass the list of files that make one volume"
+            f"resampling would make {count} slices of {len(depth)}: most gaps are {gap:.3f} mm, but the "
+            f"slices span {depth[-1]:.1f} mm. Pass the list of files that make one volume"
         )
     at = np.interp(np.arange(count) * gap, depth, np.arange(len(depth)))
     below = np.minimum(at.astype(int), len(depth) - 2)

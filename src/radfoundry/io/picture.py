@@ -41,7 +41,7 @@ def ct_unit(file: DicomFile) -> tuple[Unit, list[str]]:
     """HU when the file is a CT slice rescaled to HU; localizers and unscaled files are not."""
     if file.get("Modality") != "CT":
         return "a.u.", []
-    if file.get("RescaleSlope") is None and "PerFrameFunctionalGroupsSequence" not in file.header:
+    if file.get("RescaleSlope") is None and not file.has("PerFrameFunctionalGroupsSequence"):
         return "a.u.", ["CT without rescale: values are not HU"]
     if str(file.get("RescaleType", "HU")).upper() not in ("HU", "HU_MOD"):
         return "a.u.", [f"CT rescaled to {file.get('RescaleType')}: values are not HU"]
@@ -90,7 +90,8 @@ def _display(file: DicomFile, array: np.ndarray, raw: np.ndarray, unit: Unit) ->
         array, (low, high), said = applied
         shown, record = (low, high), [said]
     elif shown is None:
-        shown, record = _default_range(file, array, (low, high))
+        shown, said = _default_range(file, array, (low, high))
+        record += said
     inverted = (
         file.get("PhotometricInterpretation") == "MONOCHROME1"
         or file.get("PresentationLUTShape") == "INVERSE"
@@ -108,7 +109,7 @@ def _stored_limits(file: DicomFile, raw: np.ndarray) -> tuple[float, float]:
     """The values that the bit depth allows, in modality units."""
     if raw.dtype.kind == "f":
         return float(raw.min()), float(raw.max())
-    bits = int(file.get("BitsStored", file.header.BitsAllocated))
+    bits = int(file.get("BitsStored", file.get("BitsAllocated")))
     signed = bool(file.get("PixelRepresentation", 0))
     ends = (-(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1) if signed else (0.0, 2.0**bits - 1)
     slope, intercept = (1.0, 0.0) if file.get("ModalityLUTSequence") else _rescale(file)
@@ -120,7 +121,7 @@ def _default_range(file: DicomFile, array: np.ndarray, limits: tuple[float, floa
     """Without a window: the bit depth, unless the pixels use so little of it that all would look grey."""
     padding = file.get("PixelPaddingValue")
     low, high = float(array.min()), float(array.max())
-    bits = int(file.get("BitsStored", file.header.BitsAllocated))
+    bits = int(file.get("BitsStored", file.get("BitsAllocated")))
     if bits <= 8 or (
         (high - low) >= (limits[1] - limits[0]) / 8 and not bool(file.get("PixelRepresentation", 0))
     ):
@@ -189,7 +190,7 @@ def _colour(file: DicomFile, raw: np.ndarray) -> tuple[np.ndarray, tuple[float, 
         white = float(2 ** (8 * array.dtype.itemsize) - 1)
         return array.astype(np.float32), (0.0, white), ["palette expanded to RGB"]
     record = [f"{photometric} converted to RGB"] if photometric.startswith("YBR") else []
-    bits = int(file.get("BitsStored", file.header.BitsAllocated))
+    bits = int(file.get("BitsStored", file.get("BitsAllocated")))
     return raw[..., :3].astype(np.float32), (0.0, 2.0**bits - 1), record
 
 

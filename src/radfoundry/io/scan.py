@@ -36,9 +36,9 @@ THREADS = 4
 def scan(folder: str | os.PathLike[str]) -> pd.DataFrame:
     """One row a series: where it lies, what it is, how many files, positions, orientations and echoes.
 
-    Only headers are read. DICOM files are grouped by folder and series UID, PNG and JPEG by folder; a NIfTI or
-    NRRD file is a row of its own. Files that cannot be read are a row with `problem`. Columns: see COLUMNS. No
-    patient attribute is read. Raises ReadError when the folder does not exist.
+    Only headers are read, and no patient attribute. DICOM files are grouped by folder and series UID, PNG and
+    JPEG by folder; a NIfTI or NRRD file is a row of its own, as is a file that cannot be read, with `problem`.
+    Columns: see COLUMNS. Raises ReadError when the folder does not exist.
     """
     import pandas as pd
 

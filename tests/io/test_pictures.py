@@ -1,0 +1,254 @@
+"""Single pictures: photometric interpretation, windows, LUTs, colour, compression, raster files."""
+
+from __future__ import annotations
+
+import nibabel
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image as Pillow
+from pydicom.data import get_testdata_file
+from pydicom.dataset import Dataset
+
+from radfoundry.errors import ReadError
+from radfoundry.io import read, read_image
+from radfoundry.types import Frames
+from tests.io.synthetic import dicom, save
+
+RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
+DX = {"Modality": "DX", "RescaleSlope": None, "RescaleIntercept": None, "RescaleType": None, "BitsStored": 12,
+      "HighBit": 11}  # fmt: skip
+
+
+def written(tmp_path, pixels=RAMP, **elements):
+    return read_image(save(dicom(pixels, **{**DX, **elements}), tmp_path / "a.dcm"))
+
+
+def test_monochrome1_is_inverted_with_its_window(tmp_path):
+    """The same radiograph stored both ways must display the same."""
+    plain = written(tmp_path, WindowCenter=1000, WindowWidth=801)
+    inverted = written(
+        tmp_path,
+        4095 - RAMP,
+        PhotometricInterpretation="MONOCHROME1",
+        WindowCenter=4095 - 1000 + 1,
+        WindowWidth=801,
+    )
+    np.testing.assert_array_equal(inverted.array, plain.array)
+    assert plain.display_range == inverted.display_range == (599.5, 1399.5)
+    assert "MONOCHROME1 inverted: 4095 - value" in inverted.record
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [(None, (-160.0, 239.0)), ("LINEAR", (-160.0, 239.0)), ("LINEAR_EXACT", (-160, 240))],
+)
+def test_first_window_is_the_display_range(tmp_path, function, expected):
+    """PS3.3 C.11.2.1.2.1: c = 40, w = 400 is black at 40 - 0.5 - 399/2 = -160 and white at 239."""
+    path = save(
+        dicom(RAMP, WindowCenter=[40, -600], WindowWidth=[400, 1500], VOILUTFunction=function),
+        tmp_path / "a.dcm",
+    )
+    image = read_image(path)
+    assert image.display_range == expected
+    assert image.unit == "HU"
+    np.testing.assert_array_equal(image.array, RAMP.astype(np.float32) - 1024)
+
+
+def test_sigmoid_and_voi_lut_agree_with_pydicom(tmp_path):
+    image = written(tmp_path, WindowCenter=2000, WindowWidth=1000, VOILUTFunction="SIGMOID")
+    np.testing.assert_allclose(image.array, 1 / (1 + np.exp(-4 * (RAMP - 2000.0) / 1000)), rtol=1e-5)
+    assert image.display_range == (0.0, 1.0)
+
+    item = Dataset()
+    item.LUTDescriptor = [4096, 0, 10]
+    item.LUTData = (np.sqrt(np.arange(4096) / 4095) * 1023).astype(np.uint16).tobytes()
+    image = written(tmp_path, VOILUTSequence=[item])
+    expected = pydicom.pixels.apply_voi_lut(RAMP, pydicom.dcmread(tmp_path / "a.dcm"))
+    np.testing.assert_array_equal(image.array, expected)
+    assert image.display_range == (0.0, 1023.0)
+
+
+def test_impossible_window_is_ignored_and_said(tmp_path):
+    image = written(tmp_path, WindowCenter=100, WindowWidth=0)
+    assert image.display_range == (0.0, 4095.0)
+    assert any("window of width 0 ignored" in line for line in image.record)
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 16])
+@pytest.mark.parametrize("signed", [False, True])
+def test_bit_depths_and_stray_high_bits(tmp_path, bits, signed):
+    """Overlay bits above Bits Stored must not leak into the values."""
+    low = -(2 ** (bits - 1)) if signed else 0
+    true = np.linspace(low, low + 2**bits - 1, 64).round().astype(np.int32).reshape(8, 8)
+    mask = (1 << bits) - 1
+    stored = (true & mask).astype(np.uint16)
+    if bits < 16:
+        stored[0] |= np.uint16(1 << bits)
+    path = save(
+        dicom(stored, **{**DX, "BitsStored": bits, "HighBit": bits - 1, "PixelRepresentation": int(signed)}),
+        tmp_path / "a.dcm",
+    )
+    np.testing.assert_array_equal(read_image(path).array, true)
+
+
+def test_localizer_and_unscaled_ct_are_not_hounsfield(tmp_path):
+    assert written(tmp_path, Modality="CT").unit == "a.u."
+    path = save(dicom(RAMP, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]), tmp_path / "b.dcm")
+    assert read_image(path).unit == "a.u."
+
+
+def test_spacing_from_the_detector_is_said(tmp_path):
+    image = written(tmp_path, ImagerPixelSpacing=[0.2, 0.1])
+    assert image.spacing_mm == (0.2, 0.1)
+    assert "spacing is at the detector, not the patient" in image.record
+
+
+GREY = ["JPEG-LL.dcm", "JPEG2000.dcm", "MR_small_RLE.dcm", "MR_small_jp2klossless.dcm", "MR_small_jpeg_ls_lossless.dcm",
+        "MR_small_bigendian.dcm", "MR_small_implicit.dcm", "CT_small.dcm",
+        "JPGExtended.dcm", "image_dfl.dcm"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", GREY)
+def test_transfer_syntaxes_agree_with_pydicom(name):
+    path = get_testdata_file(name, read=False)
+    data = pydicom.dcmread(path, force=True)
+    expected = pydicom.pixels.apply_modality_lut(pydicom.pixels.pixel_array(data), data)
+    image = read_image(path)
+    shown = image.array
+    if data.PhotometricInterpretation == "MONOCHROME1":
+        pytest.fail("choose files that are not inverted")
+    if not any("applied" in line for line in image.record):
+        np.testing.assert_allclose(shown, expected, rtol=1e-6)
+    assert shown.std() > 0
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "SC_rgb.dcm",
+        "SC_rgb_rle.dcm",
+        "SC_rgb_jpeg_dcmtk.dcm",
+        "SC_ybr_full_422_uncompressed.dcm",
+        "US1_J2KR.dcm",
+    ],
+)
+def test_colour_agrees_with_pydicom(name):
+    path = get_testdata_file(name, read=False)
+    expected = pydicom.pixels.pixel_array(path)
+    image = read_image(path)
+    assert image.is_colour and image.display_range == (0.0, 255.0)
+    np.testing.assert_array_equal(image.array, expected)
+
+
+def test_palette_becomes_colour():
+    path = get_testdata_file("OT-PAL-8-face.dcm", read=False)
+    data = pydicom.dcmread(path, force=True)
+    data.file_meta.TransferSyntaxUID = pydicom.uid.ImplicitVRLittleEndian
+    image = read_image(path)
+    assert image.is_colour and image.record == ("palette expanded to RGB",)
+    np.testing.assert_array_equal(image.array, pydicom.pixels.apply_color_lut(data.pixel_array, data))
+
+
+def test_cine_is_frames_and_one_can_be_chosen():
+    path = get_testdata_file("SC_rgb_2frame.dcm", read=False)
+    cine = read(path)
+    assert isinstance(cine, Frames) and cine.array.shape == (2, 100, 100, 3)
+    with pytest.raises(ReadError, match="has 2 frames, one picture is needed"):
+        read_image(path)
+    np.testing.assert_array_equal(read_image(f"{path}#frame=1").array, cine.array[1])
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg"])
+def test_grey_raster(tmp_path, name):
+    picture = np.random.default_rng(0).integers(0, 256, (30, 20), dtype=np.uint8)
+    Pillow.fromarray(picture).save(tmp_path / name)
+    image = read_image(tmp_path / name)
+    np.testing.assert_array_equal(image.array, np.asarray(Pillow.open(tmp_path / name)))
+    assert image.array.dtype == np.float32 and image.display_range == (0.0, 255.0)
+
+
+def test_sixteen_bit_png_keeps_its_values(tmp_path):
+    picture = np.random.default_rng(0).integers(0, 65536, (30, 20)).astype(np.uint16)
+    Pillow.fromarray(picture).save(tmp_path / "a.png")
+    image = read_image(tmp_path / "a.png")
+    np.testing.assert_array_equal(image.array, picture)
+    assert image.display_range == (0.0, 65535.0)
+
+
+def test_exif_orientation_transparency_and_palette(tmp_path):
+    exif = Pillow.Exif()
+    exif[0x0112] = 6
+    picture = Pillow.fromarray(np.repeat(np.arange(0, 240, 8, dtype=np.uint8)[:, None], 20, 1))
+    picture.save(tmp_path / "a.jpg", exif=exif, quality=95)
+    image = read_image(tmp_path / "a.jpg")
+    assert image.array.shape == (20, 30) and image.record == ("EXIF orientation 6 applied",)
+    assert image.array[0, 0] > image.array[0, -1]  # turned clockwise: the dark top is now at the right
+
+    Pillow.new("RGBA", (4, 4), (200, 100, 50, 0)).save(tmp_path / "b.png")
+    image = read_image(tmp_path / "b.png")
+    assert image.array.max() == 0 and image.record == ("transparency composited on black",)
+    Pillow.new("RGB", (4, 4), (200, 100, 50)).convert("P").save(tmp_path / "c.png")
+    assert read_image(tmp_path / "c.png").array.shape == (4, 4, 3)
+
+
+def test_nifti_agrees_with_nibabel(tmp_path):
+    rng = np.random.default_rng(0)
+    affine = np.array([[-2.0, 0.1, 0, 9], [0, 3, 0.2, -8], [0, 0, 4, 7], [0, 0, 0, 1]])
+    file = nibabel.Nifti1Image(rng.integers(-1000, 3000, (4, 5, 6, 2)).astype(np.int16), affine)
+    file.header.set_slope_inter(0.5, 3)
+    nibabel.save(file, tmp_path / "a.nii.gz")
+    (tmp_path / "a.json").write_text('{"Modality": "CT"}')
+    volume, other = read(tmp_path / "a.nii.gz"), nibabel.load(tmp_path / "a.nii.gz")
+    np.testing.assert_allclose(volume.array, other.get_fdata(), rtol=1e-6)
+    np.testing.assert_array_equal(volume.affine, other.affine)
+    assert (volume.unit, volume.modality) == ("HU", "CT")
+
+
+def test_nifti_units_and_affines(tmp_path):
+    file = nibabel.Nifti1Image(np.ones((3, 3, 3), np.float32), np.diag([0.002, 0.002, 0.002, 1]))
+    file.header.set_xyzt_units("meter")
+    nibabel.save(file, tmp_path / "a.nii")
+    np.testing.assert_allclose(read(tmp_path / "a.nii").spacing_mm, 2)
+    for bad, reason in ((np.nan, "non-finite affine"), (0.0, "singular")):
+        affine = np.eye(4)
+        affine[0, 0] = bad
+        file = nibabel.Nifti1Image(np.ones((3, 3, 3), np.float32), None)
+        file.header["sform_code"] = 1
+        file.header["srow_x"], file.header["srow_y"], file.header["srow_z"] = affine[:3]
+        (tmp_path / "b.nii").write_bytes(
+            file.header.binaryblock + bytes(4) + np.ones(27, np.float32).tobytes()
+        )
+        content = bytearray((tmp_path / "b.nii").read_bytes())
+        content[108:112] = np.float32(352).tobytes()
+        (tmp_path / "b.nii").write_bytes(content)
+        with pytest.raises(ReadError, match=reason):
+            read(tmp_path / "b.nii")
+
+
+@pytest.mark.parametrize("encoding", ["raw", "gzip"])
+def test_nrrd_agrees_with_simpleitk(tmp_path, encoding):
+    sitk = pytest.importorskip("SimpleITK")
+    image = sitk.GetImageFromArray(np.random.default_rng(0).integers(0, 99, (3, 4, 5)).astype(np.int16))
+    image.SetSpacing((0.5, 0.7, 2.0))
+    image.SetOrigin((1.0, 2.0, 3.0))
+    image.SetDirection((0, -1, 0, 1, 0, 0, 0, 0, 1))
+    sitk.WriteImage(image, str(tmp_path / "a.nrrd"), useCompression=encoding == "gzip")
+    volume = read(tmp_path / "a.nrrd")
+    np.testing.assert_array_equal(volume.array.T, sitk.GetArrayFromImage(image))
+    lps = np.array(image.TransformIndexToPhysicalPoint((4, 2, 1)))
+    np.testing.assert_allclose((volume.affine @ [4, 2, 1, 1])[:3], lps * [-1, -1, 1], atol=1e-6)
+
+
+def test_nrrd_without_patient_space_is_refused(tmp_path):
+    import nrrd
+
+    nrrd.write(str(tmp_path / "a.nrrd"), np.ones((3, 3, 3)), {"spacings": [1, 1, 1]})
+    with pytest.raises(ReadError, match="does not say its patient space"):
+        read(tmp_path / "a.nrrd")
+    (tmp_path / "b.nhdr").write_text(
+        "NRRD0004\ntype: uint8\ndimension: 3\nsizes: 2 2 2\nspace: left-posterior-superior\n"
+        "space directions: (1,0,0) (0,1,0) (0,0,1)\nencoding: raw\ndata file: ../../../etc/hostname\n"
+    )
+    with pytest.raises(ReadError, match="outside its folder"):
+        read(tmp_path / "b.nhdr")
