@@ -173,4 +173,7 @@ class Estimate:
     def from_dict(cls, record: dict[str, Any]) -> Estimate:
         """The inverse of `as_dict`."""
         floats = ("value", "low", "high")
-        return cls(**{k: (math.nan if k in floats and v is None else v) for k, v in record.items()})
+        values: dict[str, Any] = {
+            k: (math.nan if k in floats and v is None else v) for k, v in record.items()
+        }
+        return cls(**values)

@@ -16,7 +16,7 @@ PACKAGE = Path(radfoundry.__file__).parent
 # A module may import from its own level or from those below it.
 LEVELS = [
     {"types", "errors", "registry", "optional"},
-    {"io", "preprocess", "evaluate", "cohort", "splits", "predictions"},
+    {"io", "preprocess", "evaluate", "cohort", "splits", "predictions", "table_one"},
     {"encoders", "datasets"},
     {"adapt"},
     {"audit", "report"},

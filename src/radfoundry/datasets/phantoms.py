@@ -185,10 +185,11 @@ def _radiograph(
         a = findings.trap_air(a, side, severity)
     if task == "ila" and not label:
         a = findings.lose_volume(a, side, severity)
-    offset = (float(rng.normal(0, 0.4)), float(rng.normal(0, 0.5)))
-    zoom = float(rng.normal(1.06, 0.018) * (0.96 if look.blur > 0.6 else 1.0))
+    # As loosely positioned as real films: tighter, and the duplicate check takes two patients for one.
+    offset = (float(rng.normal(0, 1.2)), float(rng.normal(0, 1.4)))
+    zoom = float(rng.normal(1.04, 0.055) * (0.96 if look.blur > 0.6 else 1.0))
     water, bone, scene = attenuation(
-        a, rng, size=size, zoom=zoom, turn=float(rng.normal(0, 0.8)), offset=offset
+        a, rng, size=size, zoom=zoom, turn=float(rng.normal(0, 2.2)), offset=offset
     )
     if task == "ila" and label:
         extra, mask = findings.reticulation(scene, severity, rng)

@@ -23,7 +23,16 @@ from radfoundry.table_one import as_text
 from radfoundry.types import Estimate
 
 WORDS = {"test": "internal test", "external": "external test"}
-STATUS = {"ok": "pass", "warn": "warn", "fail": "fail", "skipped": "info"}
+
+
+def paragraph(text: str | None, start: str) -> str:
+    """The paragraph of a study's docstring that begins with `start`, without that word.
+
+    >>> paragraph("Title\\n\\nQuestion. Does it\\nhelp?", "Question")
+    'Does it help?'
+    """
+    found = next(p for p in (text or "").split("\n\n") if p.startswith(start))
+    return " ".join(found.split()).removeprefix(f"{start}. ")
 
 
 def pooled(table: pd.DataFrame) -> pd.DataFrame:
@@ -90,8 +99,8 @@ def performance(run: Run, table: pd.DataFrame, model: str, *, n_boot: int, seed:
 
 
 def _label(found: Sequence[Estimate], split: str) -> str | None:
-    labels = {e.subgroup for e in found}
-    return split if split in labels else None
+    """What `evaluate` calls a part: `split test` where a model has several, else nothing."""
+    return f"split {split}" if any(e.subgroup == f"split {split}" for e in found) else None
 
 
 def pick(
@@ -150,15 +159,18 @@ def _probability_curves(
 
 def forest(run: Run, found: Sequence[Estimate], model: str) -> None:
     """AUC by subgroup; groups too small for one are listed in the metrics with the reason."""
-    overall = pick(found, "auroc", model)
+    overall, part = pick(found, "auroc", model), _label(found, "test")
     rows = [
         e
         for e in found
-        if (e.name, e.model) == ("auroc", model) and np.isfinite(e.value)
-        and "=" in (e.subgroup or "") and not (e.subgroup or "").startswith("external")
-    ]  # fmt: skip
+        if (e.name, e.model) == ("auroc", model)
+        and np.isfinite(e.value)
+        and e.subgroup != part
+        and (e.subgroup or "").startswith(part or "")
+    ]
     if rows and overall is not None:
-        run.save_figure("subgroups", *figures.forest(rows, overall=overall))
+        names = [str(e.subgroup).removeprefix(f"{part}, ") for e in rows]
+        run.save_figure("subgroups", *figures.forest(rows, overall=overall, names=names))
 
 
 def comparisons(
@@ -194,8 +206,10 @@ def comparisons(
 
 def league(run: Run, found: Sequence[Estimate], *, name: str = "auroc") -> None:
     """All models by AUC, best first; the intervals say how firm that order is."""
-    label = "test" if any(e.subgroup == "test" for e in found) else None
-    rows = [e for e in found if e.name == name and e.subgroup == label and np.isfinite(e.value)]
+    per_model = {e.model: [f for f in found if f.model == e.model] for e in found}
+    rows = [
+        e for model, own in per_model.items() if (e := pick(own, name, str(model))) and np.isfinite(e.value)
+    ]
     rows.sort(key=lambda e: -e.value)
     chance = Estimate(name, 0.5, method="any constant score", n=rows[0].n if rows else 0, model="chance")
     if rows:
@@ -204,16 +218,7 @@ def league(run: Run, found: Sequence[Estimate], *, name: str = "auroc") -> None:
 
 def audit_section(run: Run, audit: Audit) -> None:
     """The audit's items as a table, its numbers into the metrics."""
-    checks = [
-        {
-            "name": item.name.replace("_", " ").capitalize(),
-            "status": STATUS[item.status],
-            "finding": item.summary,
-            "detail": item.advice,
-        }
-        for item in audit.items
-    ]
-    run.set_section("audit", {"kind": "audit", "checks": checks, "caption": audit.headline})
+    run.set_section("audit", audit.section())
     run.add_estimates([e for item in audit.items for e in item.estimates])
 
 

@@ -10,7 +10,7 @@ prevalence. The threshold is chosen on validation cases. Patients, never images,
 test part then holds 30 cases of the rarer class, else by repeated 5-fold cross-validation, so that every case
 is tested. An external cohort is scored once by a model of the development cohort.
 
-Comparators, under the same resamples: logistic regression on the same vectors, the same perceptron on a
+Comparators. Under the same resamples: logistic regression on the same vectors, the same perceptron on a
 randomly initialised twin of the encoder, logistic regression on raw pixels and on age, sex, view and site.
 
 Design after the published system that paired RAD-DINO with a perceptron (542 and 1,167 patients, external
@@ -36,7 +36,7 @@ from radfoundry.predictions import read_predictions
 from radfoundry.splits import Fold
 from radfoundry.studies import evidence, inputs
 from radfoundry.studies.inputs import Design, Labelled, Loading
-from radfoundry.studies.run import Run
+from radfoundry.studies.run import Run, command_line
 from radfoundry.types import Embeddings, Estimate
 
 TITLE = "Interstitial lung abnormality against atelectasis"
@@ -98,7 +98,7 @@ class Config:
 
 def run(config: Config) -> Path:
     """Run the study; returns the run folder."""
-    command = "radfoundry study run ila_vs_atelectasis"
+    command = command_line()
     with Run(
         config.out, command=command, config=config, seed=config.seed, title=TITLE, force=config.force
     ) as run:
@@ -258,7 +258,7 @@ def _show(
     headline: str, design: str, read: int,
 ) -> None:  # fmt: skip
     """Everything the page holds, except the audit."""
-    run.section("The question", key="question", text=(__doc__ or "").split("\n\n")[1].strip())
+    run.section("The question", key="question", text=evidence.paragraph(__doc__, "Question"))
     evidence.table_one(run, development)
     tested = len(set(table.loc[table["split"] == "test", "case_id"]))
     arms = [("tested inside", tested)] + (
@@ -276,13 +276,13 @@ def _show(
     evidence.errors(run, shown, table, headline, split)
     for item in made:
         if (
-            item.baseline.model.endswith(("alone", "twin + MLP", "pixels + logistic"))
+            str(item.baseline.model).endswith(("alone", "twin + MLP", "pixels + logistic"))
             and item.verdict != "better"
         ):
             run.note(item.sentence)
     run.verdict(*_verdict(found, headline, external is not None, made))
-    methods = " ".join((__doc__ or "").split("\n\n", 2)[2].split())
-    run.section("Methods", key="methods", text=f"{methods} Here: {design}; encoder {config.encoder}.")
+    words = [evidence.paragraph(__doc__, start) for start in ("Methods", "Comparators")]
+    run.section("Methods", key="methods", text=f"{' '.join(words)} Here: {design}; encoder {config.encoder}.")
 
 
 def _verdict(
@@ -299,7 +299,9 @@ def _verdict(
         if accuracy is not None:
             trivial = evidence.pick(found, "accuracy_trivial", headline, split)
             items.append((f"Accuracy, {words}", accuracy, trivial))
-    gains = [c for c in made if c.verdict == "better" and c.baseline.model.endswith(("alone", "twin + MLP"))]
+    gains = [
+        c for c in made if c.verdict == "better" and str(c.baseline.model).endswith(("alone", "twin + MLP"))
+    ]
     text = " ".join(c.sentence for c in gains) or (
         "Nothing here shows that the frozen encoder knows more than the trivial models below."
     )
