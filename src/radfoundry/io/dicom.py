@@ -85,8 +85,7 @@ class DicomFile:
         element = self.header.get_item(tag)
         if element is None:
             return default
-        raw = isinstance(element, RawDataElement)
-        if raw and element.VR in REMEMBERED and element.length <= LONGEST_REMEMBERED:
+        if isinstance(element, RawDataElement) and element.VR in REMEMBERED:
             value = _remembered(self.header, tag, element)
         else:
             value = self.header[tag].value
@@ -103,6 +102,8 @@ _conversions: dict[tuple, Any] = {}
 
 def _remembered(header: Dataset, tag: BaseTag, element: RawDataElement) -> Any:
     """Converted value of a raw element, from its bytes if they were seen before; shared, so never changed."""
+    if element.length > LONGEST_REMEMBERED:
+        return header[tag].value
     key = (tag, element.VR, element.value, element.is_little_endian)
     value = _conversions.get(key)
     if value is None:
