@@ -109,7 +109,7 @@ def assert_same(volume: Volume, array: np.ndarray, affine: np.ndarray) -> None:
 
 
 def assert_same_in_space(volume: Volume, other: nibabel.Nifti1Image) -> None:
-    """Every voxel of one is at the place of a voxel of the other, with the same value; axes may be flipped."""
+    """Every voxel of one lies on a voxel of the other, with the same value; axes may be flipped."""
     there = np.linalg.inv(other.affine) @ volume.affine
     assert np.abs(there - there.round()).max() < 2e-3
     index = np.indices(volume.array.shape[:3]).reshape(3, -1)
@@ -212,7 +212,7 @@ def test_repeats_without_a_clock_are_ordered_by_instance_number():
 
 @pytest.mark.parametrize("part", [slice(0, 14), slice(14, 28)], ids=["4.2 mm", "7.4 mm"])
 def test_tilted_ct_agrees_with_dcm2niix(part, tmp_path):
-    """Each evenly spaced half of the tilted head CT: same grid, values within dcm2niix's rounding to integers."""
+    """Each evenly spaced half of the tilted head CT: same grid, same values up to its rounding."""
     files = sorted(data_dir("dicom_series", "dcm_qa_ct__2_").glob("*.dcm"), key=_height)[part]
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()

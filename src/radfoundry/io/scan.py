@@ -37,7 +37,7 @@ def scan(folder: str | os.PathLike[str]) -> pd.DataFrame:
     """One row a series: where it lies, what it is, how many files, positions, orientations and echoes.
 
     Only headers are read, and no patient attribute. DICOM files are grouped by folder and series UID, PNG and
-    JPEG by folder; a NIfTI or NRRD file is a row of its own, as is a file that cannot be read, with `problem`.
+    JPEG by folder; a NIfTI or NRRD file is a row of its own, and so is a file that cannot be read.
     Columns: see COLUMNS. Raises ReadError when the folder does not exist.
     """
     import pandas as pd
