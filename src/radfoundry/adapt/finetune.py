@@ -38,7 +38,7 @@ FORMAT = "radfoundry-finetune-1"
 PRESETS: dict[str, dict[str, Any]] = {
     # Images of about 28 px, some thousands of them; chosen on the validation part of PneumoniaMNIST.
     "small-images": {
-        "size": 96, "epochs": (10, 6), "lr": (1e-3, 2e-4), "unfreeze": "all", "batchnorm": "train",
+        "size": 96, "epochs": (10, 6), "lr": (1e-3, 2e-4), "unfreeze": "all", "batchnorm": "frozen",
         "batch_size": 64, "weight_decay": 0.05, "ema": 0.99, "patience": 6,
         "augment": Augment(rotation=7, shift=0.1, scale=0.1, brightness=0.1, contrast=0.2),
     },
@@ -56,7 +56,7 @@ class FineTune(ClassifierMixin, BaseEstimator):
     loss: weighted-bce (weights n/(2 n_c)), focal (gamma 2, alpha .25) or cross-entropy (class-weighted,
     any number of classes). epochs, lr: of the first and the second stage. unfreeze: how many of the last
     units train in the second stage, or "all". batchnorm: `frozen` keeps the running statistics of the
-    pretraining (few cases); `train` adapts them (thousands). ema: decay of a running average of the
+    pretraining, on which the first stage was fitted; `train` adapts them. ema: decay of a running average of the
     weights that is judged and kept instead, 0 for none. patience: epochs without a better validation AUC
     before stopping. seeds: nets averaged. precision: fp32 or bf16 (autocast). checkpoint: a folder for the
     state after every epoch; the same call resumes from it and ends at the same weights. progress: called
