@@ -56,8 +56,8 @@ class FineTune(ClassifierMixin, BaseEstimator):
     loss: weighted-bce (weights n/(2 n_c)), focal (gamma 2, alpha .25) or cross-entropy (class-weighted,
     any number of classes). epochs, lr: of the first and the second stage. unfreeze: how many of the last
     units train in the second stage, or "all". batchnorm: `frozen` keeps the running statistics of the
-    pretraining, on which the first stage was fitted; `train` adapts them. ema: decay of a running average of the
-    weights that is judged and kept instead, 0 for none. patience: epochs without a better validation AUC
+    pretraining, on which the first stage was fitted; `train` adapts them. ema: decay of a running average of
+    the weights that is judged and kept instead, 0 for none. patience: epochs without a better validation AUC
     before stopping. seeds: nets averaged. precision: fp32 or bf16 (autocast). checkpoint: a folder for the
     state after every epoch; the same call resumes from it and ends at the same weights. progress: called
     with a line of text after every epoch.
