@@ -27,7 +27,7 @@ test: $(VENV)/.dev ## lint, types, tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -n 2 --durations=15
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations=15
 
 slow: $(VENV)/.dev ## the long trainings as well
 	$(BIN)/python -m pytest -m slow

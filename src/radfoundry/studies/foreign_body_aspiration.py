@@ -283,8 +283,8 @@ def _show(run: Run, config: Config, data: Labelled, table: pd.DataFrame, design:
         if item.verdict != "better":
             run.note(item.sentence)
     _verdict(run, found, made)
-    words = [evidence.paragraph(__doc__, start) for start in ("Methods", "Comparison")]
-    text = f"{' '.join(words)} Here: {design}."
+    listed = [evidence.paragraph(__doc__, start) for start in ("Methods", "Comparison")]
+    text = f"{' '.join(listed)} Here: {design}."
     run.section("Methods", key="methods", text=text)
 
 
