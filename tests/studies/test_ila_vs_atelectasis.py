@@ -47,11 +47,12 @@ def test_the_run_folder_is_whole(finished: Path) -> None:
 def test_metrics_follow_from_the_predictions(finished: Path) -> None:
     table = pd.read_parquet(finished / "predictions.parquet")
     metrics = json.loads((finished / "metrics.json").read_text())
+    model = "efficientnet-lite0 + MLP"
     for split in ("test", "external"):
         rows = table[(table["model"] == "efficientnet-lite0 + MLP") & (table["split"] == split)]
         stored = next(
             e for e in metrics
-            if (e["name"], e["model"], e["subgroup"]) == ("auroc", "efficientnet-lite0 + MLP", f"split {split}")
+            if (e["name"], e["model"], e["subgroup"]) == ("auroc", model, f"split {split}")
         )  # fmt: skip
         assert stored["value"] == pytest.approx(roc_auc_score(rows["y_true"], rows["score"]))
         assert stored["low"] < stored["value"] <= stored["high"]
@@ -99,10 +100,9 @@ def test_same_seed_gives_the_same_scores(cohorts: dict[str, Path], tmp_path: Pat
 def test_a_shared_patient_makes_the_external_cohort_refused(
     cohorts: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    code = main(
-        ["study", "run", "ila_vs_atelectasis", "--cohort", str(cohorts["ila"]), "--external", str(cohorts["ila"]),
-         "--out", str(tmp_path / "run"), "--store", str(tmp_path / "store")]
-    )  # fmt: skip
+    same = str(cohorts["ila"])
+    places = ["--out", str(tmp_path / "run"), "--store", str(tmp_path / "store")]
+    code = main(["study", "run", "ila_vs_atelectasis", "--cohort", same, "--external", same, *places])
     assert code == 2
     assert "not external" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

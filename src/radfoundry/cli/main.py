@@ -91,9 +91,9 @@ def _dispatch(verb: str, rest: list[str]) -> int:
 def _explain(error: OSError) -> str:
     where = f" ({error.filename})" if error.filename else ""
     if error.errno == errno.ENOSPC:
-        return f"no space left on the disk{where}. Free some, or choose another place with --out"
+        return f"no space left on the disk{where}. Free some, or choose another place with --out or --store"
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-        return f"no permission to write or read{where}. Choose another place with --out, or mend the rights"
+        return f"no permission to write or read{where}. Choose another place with --out or --store, or mend the rights"
     if error.errno == errno.ENOENT:
         return f"no such file or folder{where}. Check the path"
     return f"{error.strerror or error}{where}"

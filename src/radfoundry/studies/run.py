@@ -90,6 +90,7 @@ class Run:
         self.force = force
         self.keep_log = keep_log
         self.estimates: list[Estimate] = []
+        self._known: set[tuple] = set()
         self._content: dict[str, Any] = {"title": title, "subtitle": subtitle, "notes": [], "sections": []}
         self._card: dict[str, Any] | None = None
         self._hidden: set[str] = set()
@@ -175,7 +176,9 @@ class Run:
     def add_estimates(self, estimates: Iterable[Estimate]) -> None:
         """Add to metrics.json; an estimate that is there already is not added again."""
         for estimate in estimates:
-            if estimate.as_dict() not in (known.as_dict() for known in self.estimates):
+            key = tuple(estimate.as_dict().values())  # NaN is None there, so that it equals itself
+            if key not in self._known:
+                self._known.add(key)
                 self.estimates.append(estimate)
 
     def write_predictions(self, table: pd.DataFrame) -> None:
