@@ -93,7 +93,7 @@ def _explain(error: OSError) -> str:
     if error.errno == errno.ENOSPC:
         return f"no space left on the disk{where}. Free some, or choose another place with --out or --store"
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-        return f"no permission to write or read{where}. Choose another place with --out or --store, or mend the rights"
+        return f"no permission{where}. Choose another place with --out or --store, or mend the rights"
     if error.errno == errno.ENOENT:
         return f"no such file or folder{where}. Check the path"
     return f"{error.strerror or error}{where}"
