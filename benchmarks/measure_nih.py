@@ -3,8 +3,8 @@
     python benchmarks/measure_nih.py [--out table.csv]
 
 5 x 5-fold cross-validation by patient on the NIH ChestX-ray14 sample, the same folds for every feature set;
-the head is ridge regression whose penalty is chosen on the training part. Intervals rest on patients. The CheXNet
-probabilities were made by a network trained on other patients of the same collection.
+the head is ridge regression whose penalty is chosen on the training part. Intervals rest on patients. The
+CheXNet probabilities were made by a network trained on other patients of the same collection.
 """
 
 from __future__ import annotations

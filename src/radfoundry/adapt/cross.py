@@ -19,6 +19,10 @@ SMALL = 1000
 """Below so many training rows, matrix threads cost more than they bring (twentyfold on busy cores)."""
 
 
+THRESHOLD_FOLDS = 3
+"""Inner folds whose pooled scores choose the threshold: each costs one more fit of the head."""
+
+
 class FoldLike(Protocol):
     """What `radfoundry.splits.Fold` offers: row indices, and which repeat and fold they are."""
 
@@ -119,7 +123,7 @@ def _fit(
         positive, score = (validation[1] == np.max(y)).astype(int), fitted.predict_proba(validation[0])[:, 1]
     else:
         positive = (y == np.max(y)).astype(int)
-        score = _inner_scores(fresh, X, y, groups, inner_splits(positive, groups, 5, seed))
+        score = _inner_scores(fresh, X, y, groups, inner_splits(positive, groups, THRESHOLD_FOLDS, seed))
     return fitted, choose(positive, score, rule), float(roc_auc_score(positive, score))
 
 

@@ -229,7 +229,9 @@ def _headline(item: dict[str, Any], estimates: list[dict]) -> dict[str, Any]:
         return next((e for e in estimates if pick and _matches(e, pick)), None)
 
     baseline = find(item.get("baseline"))
-    against = item.get("against") or (baseline or {}).get("model") or "trivial baseline"
+    trivial = (baseline or {}).get("name", "").endswith("_trivial")
+    named = (baseline or {}).get("method" if trivial else "model")
+    against = item.get("against") or named or "trivial baseline"
     return {
         "label": item.get("label", ""),
         "estimate": find(item.get("pick")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ def phantom(folder: Path, **options: object) -> Cohort:
         if all(made.get(key) == value for key, value in options.items() if key in made):
             return cohort
     print(f"drawing phantoms into {folder}", file=sys.stderr)
-    return phantoms.make(folder, **options)  # type: ignore[arg-type]
+    return phantoms.make(folder, workers=os.cpu_count() or 1, **options)  # type: ignore[arg-type]
 
 
 def labelled(cohort: Cohort, target: str | None) -> Labelled:
