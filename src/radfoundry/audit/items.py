@@ -88,20 +88,7 @@ class Audit:
 
     def section(self) -> dict[str, Any]:
         """The audit as a report section: `run.set_section("audit", found.section())`."""
-        words = {"ok": "pass", "skipped": "info"}
-        return {
-            "kind": "audit",
-            "title": "",
-            "checks": [
-                {
-                    "name": item.name.replace("-", " "),
-                    "status": words.get(item.status, item.status),
-                    "finding": item.summary,
-                    "detail": item.advice,
-                }
-                for item in self.items
-            ],
-        }
+        return {"kind": "audit", "title": "", "checks": [item.as_dict() for item in self.items]}
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready: cohort, target, verdict, headline, items."""

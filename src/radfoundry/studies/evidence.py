@@ -17,6 +17,7 @@ from radfoundry.evaluate import calibration, evaluate
 from radfoundry.evaluate.curves import pr_curve, roc_curve
 from radfoundry.io import read_image
 from radfoundry.report import figures
+from radfoundry.report.build import describe
 from radfoundry.studies.inputs import Labelled
 from radfoundry.studies.run import Run
 from radfoundry.table_one import as_text
@@ -86,16 +87,35 @@ def performance(run: Run, table: pd.DataFrame, model: str, *, n_boot: int, seed:
         found += evaluate(others, n_boot=n_boot, seed=seed)
     run.add_estimates(found)
     for split in dict.fromkeys(table["split"]):
+        own = [e for e in found if (e.model, e.subgroup) == (model, _label(found, split))]
         run.set_section(
             f"performance-{split}",
             {
-                "kind": "estimates",
+                "kind": "table",
                 "title": f"Performance, {WORDS.get(split, split)}",
-                "pick": [{"model": model, "subgroup": _label(found, split)}],
-                "caption": "Rows that end in “trivial” are what a rule without any image reaches.",
+                "columns": ["metric", "value", "95 % interval", "without images", "n", "how"],
+                "rows": _performance_rows(own),
+                "caption": f"{model}. “Without images” is what the best trivial rule reaches on the same "
+                "cases: one class for all, the prevalence, or chance.",
             },
         )
     return found
+
+
+def _performance_rows(own: Sequence[Estimate]) -> list[list[Any]]:
+    """A line a metric, its trivial value beside it; the bootstrap twin of the AUC stays in the metrics."""
+    trivial = {e.name.removesuffix("_trivial"): e.value for e in own if e.name.endswith("_trivial")}
+    rows = []
+    for e in own:
+        if e.name.endswith("_trivial") or e.name == "auroc_bootstrap":
+            continue
+        described = describe(e.as_dict(), 0)["text"]
+        beside = 0.5 if e.name == "auroc" else trivial.get(e.name)
+        how = "; ".join(filter(None, [e.method, e.note]))
+        rows.append(
+            [described["label"], described["value"], described["interval"], beside, described["n"], how]
+        )
+    return rows
 
 
 def _label(found: Sequence[Estimate], split: str) -> str | None:
@@ -218,7 +238,7 @@ def league(run: Run, found: Sequence[Estimate], *, name: str = "auroc") -> None:
 
 def audit_section(run: Run, audit: Audit) -> None:
     """The audit's items as a table, its numbers into the metrics."""
-    run.set_section("audit", audit.section())
+    run.set_section("audit", {**audit.section(), "caption": audit.headline})
     run.add_estimates([e for item in audit.items for e in item.estimates])
 
 
