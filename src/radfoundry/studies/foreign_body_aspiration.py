@@ -294,7 +294,8 @@ def _league_table(run: Run, found: Sequence[Estimate]) -> None:
     models = dict.fromkeys(str(e.model) for e in found)
     picked = {m: {n: evidence.pick(found, n, m) for n in names} for m in models}
     order = sorted(picked, key=lambda m: -_value(picked[m]["auroc"]))
-    rows = [[m, *(_cell(picked[m][n]) for n in names)] for m in order]
+    wide = ("auroc", "balanced_accuracy")  # intervals of the others stand in metrics.json: the page is narrow
+    rows = [[m, *(_cell(picked[m][n], n in wide) for n in names)] for m in order]
     trivial = {n: evidence.pick(found, f"{n}_trivial", SELECTED) for n in names}
     rows.append(["majority class", "0.500", *(_cell(trivial[n]) for n in names[1:])])
     run.set_section(
@@ -309,10 +310,10 @@ def _value(e: Estimate | None) -> float:
     return -1.0 if e is None or not np.isfinite(e.value) else e.value
 
 
-def _cell(e: Estimate | None) -> str:
+def _cell(e: Estimate | None, interval: bool = True) -> str:
     if e is None or not np.isfinite(e.value):
         return "–"
-    return f"{e.value:.3f}" + (f" ({e.low:.2f} to {e.high:.2f})" if np.isfinite(e.low) else "")
+    return f"{e.value:.3f}" + (f" ({e.low:.2f} to {e.high:.2f})" if interval and np.isfinite(e.low) else "")
 
 
 def _fold_tests(
