@@ -184,26 +184,15 @@ def _duplicate_item(
     table.sort(key=lambda entry: (not entry["across_parts"], not entry["across_patients"]))
     return AuditItem(
         name,
-        _duplicate_status(separate & _certain(pairs), separate, strangers, proven),
+        _duplicate_status(separate, strangers, proven),
         _duplicate_sentence(pairs, separate, strangers, disagree, len(row), bool(e.parts), proven) + extra,
         rows=table,
         advice=_duplicate_advice(separate, strangers, proven),
     )
 
 
-CERTAIN = 0.97
-"""Thumbnail correlation from which a near pair is held to be a copy: recompressed, resized, brightened or
-noisy copies stayed above .98, and two patients filmed alike reach .93."""
-
-
-def _certain(pairs: list[duplicates.Pair]) -> np.ndarray:
-    return np.array([p.kind == "exact" or p.similarity >= CERTAIN for p in pairs], bool)
-
-
-def _duplicate_status(
-    certain: np.ndarray, separate: np.ndarray, strangers: np.ndarray, proven: bool
-) -> Status:
-    if certain.any() and proven:
+def _duplicate_status(separate: np.ndarray, strangers: np.ndarray, proven: bool) -> Status:
+    if separate.any() and proven:
         return "fail"
     return "warn" if separate.any() or strangers.any() else "ok"
 

@@ -162,7 +162,7 @@ def _anatomy(task: str, age: float, sex: str, rng: np.random.Generator) -> Anato
     small = 0.5 if sex == "F" else 0.0
     dome = vary(24.2, 0.9)
     pair = (dome, dome + vary(1.1, 0.7))
-    spine, rib_drop = vary(0, 0.25), vary(3.2, 0.4)
+    spine, rib_drop = vary(0, 0.4), vary(3.2, 0.7)
     gas = (max(0.9, vary(2.0, 0.6)), max(0.3, vary(1.0, 0.4)))
     if task == "fba":
         young = float(np.clip(1 - age / 7, 0, 1))
@@ -177,7 +177,7 @@ def _anatomy(task: str, age: float, sex: str, rng: np.random.Generator) -> Anato
         half_width=vary(13.6 - small, 0.6), apex=vary(3.6, 0.4), dome=pair,
         dome_drop=(vary(3.6, 0.4), vary(3.6, 0.4)), heart=vary(0.98 + 0.002 * (age - 60), 0.06),
         knob=vary(1.5 + 0.012 * (age - 55), 0.15), shift=vary(0, 0.25), thickness=vary(21, 1.6),
-        breast=max(0.0, vary(1.7, 0.7)) if sex == "F" else 0.0, rib_pitch=vary(2.25, 0.1), rib_drop=rib_drop,
+        breast=max(0.0, vary(1.7, 0.7)) if sex == "F" else 0.0, rib_pitch=vary(2.25, 0.16), rib_drop=rib_drop,
         spine_bow=spine, gas=gas, shoulder=vary(19 - small, 0.6), bone=vary(1.1 - 0.004 * (age - 50), 0.08),
         fissure=vary(14.6, 0.5) if rng.random() < 0.6 else 0.0,
     )  # fmt: skip
