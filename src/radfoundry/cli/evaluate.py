@@ -151,6 +151,7 @@ def number(value: float, sign: str = "") -> str:
 
 
 def interval(e: Estimate) -> str:
+    """Both limits, or nothing where there is no interval."""
     return f"{e.low:.3f} to {e.high:.3f}" if math.isfinite(e.low) and math.isfinite(e.high) else ""
 
 

@@ -167,17 +167,17 @@ def _anatomy(task: str, age: float, sex: str, rng: np.random.Generator) -> Anato
     if task == "fba":
         young = float(np.clip(1 - age / 7, 0, 1))
         return Anatomy(
-            half_width=vary(13.2, 0.5), apex=vary(4.4, 0.4), dome=(pair[0] - 2.6, pair[1] - 2.6),
+            half_width=vary(13.2, 0.7), apex=vary(4.4, 0.4), dome=(pair[0] - 2.6, pair[1] - 2.6),
             dome_drop=(3.0, 3.0), heart=vary(1.02 + 0.06 * young, 0.06), knob=1.0,
             thymus=max(0.0, vary(1.6 * young, 0.7)), shift=vary(0, 0.25), thickness=vary(16, 1.0),
-            rib_pitch=vary(1.95, 0.08), rib_drop=rib_drop - 1.1, spine_bow=spine, shoulder=vary(17.2, 0.5),
+            rib_pitch=vary(1.95, 0.15), rib_drop=rib_drop - 1.1, spine_bow=spine, shoulder=vary(17.2, 0.5),
             bone=0.55 + 0.03 * age, fissure=0.0, gas=gas, arms_up=bool(rng.random() < 0.7),
         )  # fmt: skip
     return Anatomy(
-        half_width=vary(13.6 - small, 0.6), apex=vary(3.6, 0.4), dome=pair,
+        half_width=vary(13.6 - small, 0.8), apex=vary(3.6, 0.4), dome=pair,
         dome_drop=(vary(3.6, 0.4), vary(3.6, 0.4)), heart=vary(0.98 + 0.002 * (age - 60), 0.06),
         knob=vary(1.5 + 0.012 * (age - 55), 0.15), shift=vary(0, 0.25), thickness=vary(21, 1.6),
-        breast=max(0.0, vary(1.7, 0.7)) if sex == "F" else 0.0, rib_pitch=vary(2.25, 0.16), rib_drop=rib_drop,
+        breast=max(0.0, vary(1.7, 0.7)) if sex == "F" else 0.0, rib_pitch=vary(2.25, 0.2), rib_drop=rib_drop,
         spine_bow=spine, gas=gas, shoulder=vary(19 - small, 0.6), bone=vary(1.1 - 0.004 * (age - 50), 0.08),
         fissure=vary(14.6, 0.5) if rng.random() < 0.6 else 0.0,
     )  # fmt: skip

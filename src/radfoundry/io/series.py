@@ -124,6 +124,7 @@ def _choose_series(files: list[DicomFile], where: str, series: str | None) -> li
 
 
 def file_line(file: DicomFile) -> str:
+    """Modality and matrix of a file, for the listing of a refusal."""
     return f"{file.get('Modality', '?')} {file.get('Rows')} × {file.get('Columns')}"
 
 
