@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,19 +13,11 @@ from radfoundry.cli.main import main
 from radfoundry.encoders.card import EncoderCard
 from radfoundry.encoders.catalogue import random_twin
 from radfoundry.errors import InputMismatch, LicenceNotAccepted, WeightsError
-from radfoundry.optional import available
-from tests.encoders.tiny import chest, fake_open_clip, small_card, write_weights
+from tests.encoders.tiny import chest, small_card, write_weights
 
 NAMES = encoders.names()
 RESTRICTED = [n for n in NAMES if encoders.card(n).licence.restricted]
 LEARNED = [n for n in NAMES if encoders.card(n).source != "none"]
-
-
-@pytest.fixture(autouse=True)
-def open_clip(monkeypatch: pytest.MonkeyPatch) -> None:
-    """open_clip needs torchvision; what is tested here is how it is called."""
-    if not available("open_clip"):
-        monkeypatch.setitem(sys.modules, "open_clip", fake_open_clip())
 
 
 def load(card: EncoderCard, folder: Path, *, seed: int = 0) -> encoders.Encoder:
@@ -116,7 +107,7 @@ def test_random_twin_has_the_shape_and_depends_on_the_seed(name: str) -> None:
     batch = np.stack([twins[0].prepare(chest(modality=card.modalities[0]))])
     a, b, c = (twin.encode(batch) for twin in twins)
     assert a.shape == (1, card.dim)
-    assert np.array_equal(a, b) or name == "biomedclip", "open_clip draws its own weights"
+    assert np.array_equal(a, b)
     assert not np.array_equal(a, c)
     assert twins[0].fingerprint == twins[1].fingerprint != twins[2].fingerprint
     assert not twins[0].provenance["licence_restricted"]

@@ -20,7 +20,7 @@ from radfoundry.encoders.nets.densenet import DenseNet121
 from radfoundry.encoders.nets.efficientnet_lite import EfficientNetLite0
 from radfoundry.encoders.nets.mobilenet import MobileNetV2
 from radfoundry.encoders.nets.resnet import ResNet50
-from radfoundry.errors import MissingExtra, RadfoundryError, UnknownName, WeightsError
+from radfoundry.errors import RadfoundryError, UnknownName, WeightsError
 from radfoundry.optional import available
 from tests.encoders.tiny import chest, small_card, write_hub_folder, write_state_dict
 
@@ -263,9 +263,6 @@ def test_refusals_of_load() -> None:
     if not torch.cuda.is_available():
         with pytest.raises(RadfoundryError, match="--device cpu"):
             encoders.load("random:mobilenet-v2", device="cuda")
-    if not available("open_clip"):
-        with pytest.raises(MissingExtra, match="biomedclip"):
-            encoders.load("biomedclip")
 
 
 def test_unreachable_hub_says_how_to_bring_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -34,16 +33,20 @@ def chest(rows: int = 96, columns: int = 80, *, modality: str = "CR", seed: int 
 
 
 def is_hub(card: EncoderCard) -> bool:
-    """Whether the card is a Hugging Face model that a folder can stand for."""
+    """Whether the card is a model of transformers' own layout, that a folder of it can stand for."""
     return card.source.startswith("hf-hub:") and card.name != "biomedclip"
 
 
 def small_card(name: str) -> EncoderCard:
     """The card itself; for hub models with two narrow layers at 56 pixels, else as published."""
     card = encoders.card(name)
-    if not is_hub(card):
+    if not card.source.startswith("hf-hub:"):
         return card
     recipe = replace(card.recipe, size=56, crop=card.recipe.crop and 56)
+    if name == "biomedclip":
+        # Not three heads: their number must not be confused with that of query, key and value.
+        sizes = {"width": 24, "layers": 2, "heads": 4, "image": 56, "patch": PATCH}
+        return replace(card, recipe=recipe, architecture=sizes, dim=20, checksum="")
     sizes = VISION | {"image_size": 56, "patch_size": PATCH}
     architecture = dict(card.architecture) | sizes
     if "projection_dim" in architecture:
@@ -107,28 +110,69 @@ def write_state_dict(name: str, folder: Path, *, seed: int = 0) -> Path:
     return path
 
 
-class FakeClip(torch.nn.Module):
-    """What open_clip returns, as far as it is used: `encode_image`."""
+def biomedclip_state(card: EncoderCard, *, seed: int = 0) -> dict[str, torch.Tensor]:
+    """Every tensor of the image tower as the released checkpoint names it, and a few of the text tower's.
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.proj = torch.nn.Linear(3, 512)
+    Names and shapes: open_clip's TimmModel around timm's vit_base_patch16_224, its HFTextEncoder around BERT.
+    """
+    size = card.architecture
+    width, mlp = size["width"], 4 * size["width"]
+    shapes: dict[str, tuple[int, ...]] = {
+        "visual.trunk.cls_token": (1, 1, width),
+        "visual.trunk.pos_embed": (1, 1 + (size["image"] // size["patch"]) ** 2, width),
+        "visual.trunk.patch_embed.proj.weight": (width, 3, size["patch"], size["patch"]),
+        "visual.trunk.patch_embed.proj.bias": (width,),
+    }
+    for index in range(size["layers"]):
+        block = f"visual.trunk.blocks.{index}."
+        for part, outputs, inputs in (
+            ("norm1", width, None), ("attn.qkv", 3 * width, width), ("attn.proj", width, width),
+            ("norm2", width, None), ("mlp.fc1", mlp, width), ("mlp.fc2", width, mlp),
+        ):  # fmt: skip
+            shapes[f"{block}{part}.weight"] = (outputs, inputs) if inputs else (outputs,)
+            shapes[f"{block}{part}.bias"] = (outputs,)
+    shapes |= {
+        "visual.trunk.norm.weight": (width,),
+        "visual.trunk.norm.bias": (width,),
+        "visual.head.proj.weight": (card.dim, width),
+        "text.transformer.embeddings.word_embeddings.weight": (60, width),
+        "text.transformer.encoder.layer.0.attention.self.query.weight": (width, width),
+        "text.proj.0.weight": (30, width),
+        "text.proj.2.weight": (card.dim, 30),
+        "logit_scale": (),
+    }
+    draw = torch.Generator().manual_seed(seed)
+    # Wide enough that activations leave the linear range and every bias and epsilon shows in the output.
+    state = {k: 0.3 * torch.randn(shape, generator=draw) for k, shape in shapes.items()}
+    state["text.transformer.embeddings.position_ids"] = torch.arange(512)[None]
+    return state
 
-    def encode_image(self, batch: torch.Tensor) -> torch.Tensor:
-        return self.proj(batch.mean(dim=(2, 3)))
+
+BIOMEDCLIP_CONFIG: dict[str, Any] = {
+    "model_cfg": {
+        "embed_dim": 512,
+        "vision_cfg": {
+            "timm_model_name": "vit_base_patch16_224", "timm_model_pretrained": False, "timm_pool": "",
+            "timm_proj": "linear", "image_size": 224,
+        },
+        "text_cfg": {
+            "hf_model_name": "microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract", "hf_proj_type": "mlp",
+            "hf_pooler_type": "cls_last_hidden_state_pooler", "context_length": 256,
+        },
+    },
+    "preprocess_cfg": {
+        "mean": [0.48145466, 0.4578275, 0.40821073], "std": [0.26862954, 0.26130258, 0.27577711],
+    },
+}  # fmt: skip
+"""What open_clip_config.json of the released model says, as far as it concerns us."""
 
 
-def fake_open_clip() -> Any:
-    """A stand-in for the module open_clip: it reads one tensor file from a local directory."""
-
-    def create_model(name: str, pretrained: str | None = None) -> FakeClip:
-        model = FakeClip()
-        if name.startswith("local-dir:"):
-            folder = Path(name.removeprefix("local-dir:"))
-            model.load_state_dict(torch.load(folder / "open_clip_model.bin", weights_only=True))
-        return model
-
-    return SimpleNamespace(create_model=create_model)
+def write_biomedclip(card: EncoderCard, folder: Path, *, seed: int = 0) -> Path:
+    """The folder as it lies on the hub: configuration and checkpoint of both towers."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "open_clip_config.json").write_text(json.dumps(BIOMEDCLIP_CONFIG))
+    torch.save(biomedclip_state(card, seed=seed), folder / "open_clip_pytorch_model.bin")
+    return folder
 
 
 def write_weights(card: EncoderCard, folder: Path, *, seed: int = 0) -> Path | None:
@@ -136,10 +180,7 @@ def write_weights(card: EncoderCard, folder: Path, *, seed: int = 0) -> Path | N
     if is_hub(card):
         return write_hub_folder(card, folder, seed=seed)
     if card.name == "biomedclip":
-        folder.mkdir(parents=True, exist_ok=True)
-        torch.manual_seed(seed)
-        torch.save(FakeClip().state_dict(), folder / "open_clip_model.bin")
-        return folder
+        return write_biomedclip(card, folder, seed=seed)
     if card.source == "none" or card.name == "dinov2-s-focus":
         return None
     return write_state_dict(card.name, folder, seed=seed)

@@ -28,7 +28,6 @@ PARTS: dict[str, tuple[str, str, str]] = {
     "xgboost-cpu": ("xgboost", "radfoundry[boost]", "XGBoost head"),
     "lightgbm": ("lightgbm", "radfoundry[boost]", "LightGBM head"),
     "pylibjpeg": ("pylibjpeg", "radfoundry[compressed]", "compressed DICOM"),
-    "open_clip_torch": ("open_clip", "radfoundry[biomedclip]", "BiomedCLIP"),
 }
 
 
