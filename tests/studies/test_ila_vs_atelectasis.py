@@ -22,7 +22,7 @@ def finished(cohorts: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
     root = tmp_path_factory.mktemp("run")
     config = study.Config(
         cohort=cohorts["ila"], external=cohorts["external"], out=root / "ila", store=root / "store",
-        repeats=1, seeds=2, n_boot=200, n_perm=20,
+        repeats=1, jobs=1, seeds=2, n_boot=200, n_perm=20,
     )  # fmt: skip
     return study.run(config)
 
@@ -90,7 +90,7 @@ def test_same_seed_gives_the_same_scores(cohorts: dict[str, Path], tmp_path: Pat
     def scores(out: str) -> np.ndarray:
         config = study.Config(
             cohort=cohorts["ila"], encoder="raw-pixels", controls=False, out=tmp_path / out,
-            store=tmp_path / "store", repeats=1, seeds=1, n_boot=50, n_perm=5,
+            store=tmp_path / "store", repeats=1, jobs=1, seeds=1, n_boot=50, n_perm=5,
         )  # fmt: skip
         return pd.read_parquet(study.run(config) / "predictions.parquet")["score"].to_numpy()
 

@@ -61,10 +61,12 @@ def adds_over(
 ) -> Comparison:
     """Compare two scores for the same cases, paired.
 
-    baseline_scores, model_scores: (n,), NaN where a case was not scored (the pair is then left out).
+    baseline_scores, model_scores: (n,), NaN where a case was not scored (the pair is then left out); or
+    (repeats, n) out-of-fold scores of repeated cross-validation, of as many repeats each: an AUC is then
+    the mean over repeats, as everywhere in `evaluate`, and its interval still rests on patients.
     y: (n,) 0/1. patient: (n,). With one image a patient the interval is the paired DeLong one (DeLong,
-    DeLong & Clarke-Pearson, Biometrics 1988), else patients are resampled. To ask whether images add to
-    age and sex, give as model a score of images *and* age and sex.
+    DeLong & Clarke-Pearson, Biometrics 1988; components averaged over repeats), else patients are
+    resampled. To ask whether images add to age and sex, give as model a score of images *and* age and sex.
     Raises TableError on lengths or labels, NotEnoughData with one class.
     """
     first, second, truth, who = _checked(baseline_scores, model_scores, y, patient)
@@ -137,13 +139,16 @@ def _signed(value: float) -> str:
 
 
 def _checked(*columns: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    first, second = (np.asarray(c, float) for c in columns[:2])
+    """Both scores as (repeats, n), truth and patients; cases that a score lacks are left out."""
+    first, second = (np.atleast_2d(np.asarray(c, float)) for c in columns[:2])
     y, patient = np.asarray(columns[2]), np.asarray(columns[3]).astype(str)
-    lengths = [len(first), len(second), len(y), len(patient)]
+    lengths = [first.shape[-1], second.shape[-1], len(y), len(patient)]
     if len(set(lengths)) != 1:
         raise TableError(f"scores, labels and patients differ in length {lengths}: align them by case_id")
-    whole = np.isfinite(first) & np.isfinite(second)
-    first, second, y, patient = first[whole], second[whole], y[whole], patient[whole]
+    if len(first) != len(second):
+        raise TableError(f"{len(first)} and {len(second)} repeats: compare the repeats that both have")
+    whole = np.isfinite(first).all(axis=0) & np.isfinite(second).all(axis=0)
+    first, second, y, patient = first[:, whole], second[:, whole], y[whole], patient[whole]
     if not np.isin(y, (0, 1)).all():
         raise TableError("labels must be 0 or 1: pass (y == positive_class).astype(int)")
     if len(np.unique(y)) < 2:
@@ -155,7 +160,7 @@ Bounds = list[tuple[float, float]]  # of the baseline, the model and their diffe
 
 
 def _delong(y: np.ndarray, first: np.ndarray, second: np.ndarray, level: float) -> tuple[list[float], Bounds]:
-    parts = np.stack([placements(y, first), placements(y, second)])
+    parts = np.stack([np.mean([placements(y, s) for s in scores], axis=0) for scores in (first, second)])
     areas = [float(p[y == 1].mean()) for p in parts]
     covariance = auc_covariance(y, parts)
     gap = areas[1] - areas[0]
@@ -170,8 +175,11 @@ def _bootstrap(
 ) -> tuple[list[float], Bounds]:
     """Percentile intervals of both areas and of their difference, from the same draws of patients."""
     codes, g = codes_of(patient, len(y))
-    ranked = [Ranked(y, score, codes, g) for score in (first, second)]
-    areas = [float(r.auroc(np.ones((g, 1)))[0]) for r in ranked]
-    blocks = draw_blocks(g, n, np.random.default_rng(seed))
-    draws = np.concatenate([np.stack([r.auroc(counts) for r in ranked]) for counts in blocks], axis=1)
+    ranked = [[Ranked(y, score, codes, g) for score in scores] for scores in (first, second)]
+
+    def both(counts: np.ndarray) -> np.ndarray:
+        return np.stack([np.mean([r.auroc(counts) for r in repeats], axis=0) for repeats in ranked])
+
+    areas = [float(area) for area in both(np.ones((g, 1)))[:, 0]]
+    draws = np.concatenate([both(c) for c in draw_blocks(g, n, np.random.default_rng(seed))], axis=1)
     return areas, [percentile(d, level)[:2] for d in (*draws, draws[1] - draws[0])]

@@ -21,13 +21,18 @@ def roc_curve(
 ) -> pd.DataFrame:
     """Sensitivity on an even grid of false positive rates: fpr, sensitivity, low, high.
 
+    score: (n,), or (repeats, n) of repeated cross-validation: the curve is then the mean over repeats at each
+    grid point (vertical averaging, Fawcett 2006), so that its area is the mean AUC that `evaluate` reports.
     The band is pointwise, from `n` draws of patients; the curve is the upper step (the best sensitivity
     whose false positive rate does not exceed the grid point). NotEnoughData when a class is absent.
     """
-    ranked, g = _ranked(y, score, cluster)
+    repeats, g = _ranked(y, score, cluster)
     grid = np.linspace(0, 1, points)
 
     def on_grid(counts: np.ndarray) -> np.ndarray:
+        return np.mean([one(ranked, counts) for ranked in repeats], axis=0)
+
+    def one(ranked: Ranked, counts: np.ndarray) -> np.ndarray:
         true, false, p, q = ranked.operating(counts)
         lines = [
             _step(grid, false[:, d] / q[d], true[:, d] / p[d], "right")
@@ -49,14 +54,17 @@ def pr_curve(
     points: int = 101,
     rng: np.random.Generator,
 ) -> pd.DataFrame:
-    """Precision on an even grid of recall: recall, precision, low, high. Band as in `roc_curve`.
+    """Precision on an even grid of recall: recall, precision, low, high. Repeats and band as in `roc_curve`.
 
     Precision at a recall is that of the highest threshold which reaches it.
     """
-    ranked, g = _ranked(y, score, cluster)
+    repeats, g = _ranked(y, score, cluster)
     grid = np.linspace(0, 1, points)
 
     def on_grid(counts: np.ndarray) -> np.ndarray:
+        return np.mean([one(ranked, counts) for ranked in repeats], axis=0)
+
+    def one(ranked: Ranked, counts: np.ndarray) -> np.ndarray:
         true, false, p, _ = ranked.operating(counts)
         lines = []
         for d in np.flatnonzero(p):
@@ -70,10 +78,11 @@ def pr_curve(
     return _with_band({"recall": grid}, "precision", on_grid, g, n, level, rng)
 
 
-def _ranked(y: np.ndarray, score: np.ndarray, cluster: np.ndarray | None) -> tuple[Ranked, int]:
-    y, score = check_binary(y, score)
-    codes, g = codes_of(cluster, len(y))
-    return Ranked(y, score, codes, g), g
+def _ranked(y: np.ndarray, score: np.ndarray, cluster: np.ndarray | None) -> tuple[list[Ranked], int]:
+    """One `Ranked` a repeat; all share the patients, so that a draw means the same in each."""
+    codes, g = codes_of(cluster, len(np.asarray(y)))
+    checked = [check_binary(y, repeat) for repeat in np.atleast_2d(np.asarray(score, float))]
+    return [Ranked(truth, repeat, codes, g) for truth, repeat in checked], g
 
 
 def _step(grid: np.ndarray, x: np.ndarray, height: np.ndarray, side) -> np.ndarray:

@@ -139,13 +139,14 @@ def _resized(pixels: np.ndarray, recipe: Recipe) -> np.ndarray:
     if shape == pixels.shape[:2]:
         return pixels
     if recipe.antialias:
-        return _pillow_resize(pixels, shape, recipe.interpolation)
+        return resize(pixels, shape, recipe.interpolation)
     if recipe.interpolation != "bilinear":
         raise ValueError("resizing without antialiasing is bilinear only")
     return bilinear(pixels.astype(np.float32), shape)
 
 
-def _pillow_resize(pixels: np.ndarray, shape: tuple[int, int], interpolation: str) -> np.ndarray:
+def resize(pixels: np.ndarray, shape: tuple[int, int], interpolation: Interpolation) -> np.ndarray:
+    """Pillow's resize, whose filter widens when shrinking. pixels: (rows, columns[, 3]) uint8 or float32."""
     from PIL import Image as Pillow
 
     filters = {
@@ -155,7 +156,7 @@ def _pillow_resize(pixels: np.ndarray, shape: tuple[int, int], interpolation: st
         "lanczos": Pillow.Resampling.LANCZOS,
     }
     if pixels.ndim == 3 and pixels.dtype != np.uint8:  # Pillow has no three-channel float image
-        planes = [_pillow_resize(pixels[..., c], shape, interpolation) for c in range(pixels.shape[2])]
+        planes = [resize(pixels[..., c], shape, interpolation) for c in range(pixels.shape[2])]
         return np.stack(planes, axis=-1)
     picture = Pillow.fromarray(np.ascontiguousarray(pixels))
     return np.asarray(picture.resize((shape[1], shape[0]), filters[interpolation]))

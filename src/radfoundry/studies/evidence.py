@@ -37,13 +37,28 @@ def paragraph(text: str | None, start: str) -> str:
 
 
 def pooled(table: pd.DataFrame) -> pd.DataFrame:
-    """One row a case: scores averaged over repeats. Used for curves, tests and galleries."""
+    """One row a case: scores averaged over repeats. For what shows single cases: the gallery, the audit."""
     keep = {c: "first" for c in table.columns if c not in ("case_id", "score", "repeat", "fold", "seed")}
     merged = table.groupby("case_id", sort=True).agg({"score": "mean", **keep}).reset_index()
     if "threshold" in table and table["threshold"].notna().all():
         merged["threshold"] = table.groupby("case_id", sort=True)["threshold"].mean().to_numpy()
         merged["decision"] = (merged["score"] >= merged["threshold"]).astype(int)
     return merged
+
+
+def matched(
+    table: pd.DataFrame, models: Sequence[str], split: str = "test"
+) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    """Scores (repeats, n) of each model on the cases and in the repeats that all share, truth, patients."""
+    part = table[table["split"] == split]
+    wide = [part[part["model"] == m].pivot(index="case_id", columns="repeat", values="score") for m in models]
+    whole = [scores.dropna(axis=1, how="all") for scores in wide]
+    cases, repeats = whole[0].index, whole[0].columns
+    for scores in whole[1:]:
+        cases, repeats = cases.intersection(scores.index), repeats.intersection(scores.columns)
+    first = part[part["model"] == models[0]].drop_duplicates("case_id").set_index("case_id").loc[cases]
+    scores = [w.loc[cases, repeats].to_numpy(float).T for w in whole]
+    return scores, first["y_true"].to_numpy(int), first["patient_id"].to_numpy()
 
 
 def table_one(run: Run, data: Labelled) -> None:
@@ -134,34 +149,31 @@ def pick(
 def curves(
     run: Run, table: pd.DataFrame, found: Sequence[Estimate], model: str, *, n: int, seed: int
 ) -> None:
-    """ROC, precision-recall, calibration, decision curve and scores, for each part of the headline model."""
+    """ROC, precision-recall, calibration, decision curve and scores, for each part of the headline model.
+
+    Over repeats of cross-validation ROC and precision-recall are averaged, the others stacked, as the numbers
+    beside them are.
+    """
     for split in dict.fromkeys(table["split"]):
-        part = pooled(table[(table["model"] == model) & (table["split"] == split)])
-        y, score, who = (
-            part["y_true"].to_numpy(int),
-            part["score"].to_numpy(float),
-            part["patient_id"].to_numpy(),
-        )
+        (score,), y, who = matched(table, [model], split)
         if len(np.unique(y)) < 2:
             continue
         suffix = "" if split == "test" else f"-{split}"
         words = "" if split == "test" else f" ({WORDS.get(split, split)})"
-        rng = np.random.default_rng(seed)
         auc, ap = pick(found, "auroc", model, split), pick(found, "auprc", model, split)
-        roc = figures.roc(
-            {model: roc_curve(y, score, who, n=n, rng=rng)}, {model: auc} if auc is not None else None
-        )
+        lines = {model: roc_curve(y, score, who, n=n, rng=np.random.default_rng(seed))}
+        roc = figures.roc(lines, {model: auc} if auc is not None else None)
         run.save_figure(f"roc{suffix}", *roc, title=f"ROC curve{words}")
-        pr = figures.precision_recall(
-            {model: pr_curve(y, score, who, n=n, rng=rng)},
-            float(y.mean()),
-            {model: ap} if ap is not None else None,
-        )
+        lines = {model: pr_curve(y, score, who, n=n, rng=np.random.default_rng(seed))}
+        pr = figures.precision_recall(lines, float(y.mean()), {model: ap} if ap is not None else None)
         run.save_figure(f"precision_recall{suffix}", *pr, title=f"Precision and recall{words}")
-        if score.min() >= 0 and score.max() <= 1:
-            _probability_curves(run, y, score, who, model, suffix, words)
+        repeats = len(score)
+        y, who, stacked = np.tile(y, repeats), np.tile(who, repeats), score.ravel()
+        if stacked.min() >= 0 and stacked.max() <= 1:
+            _probability_curves(run, y, stacked, who, model, suffix, words)
+        part = table[(table["model"] == model) & (table["split"] == split)]
         threshold = float(part["threshold"].mean()) if "threshold" in part else None
-        classes = {"negative": score[y == 0], "positive": score[y == 1]}
+        classes = {"negative": stacked[y == 0], "positive": stacked[y == 1]}
         drawn = figures.score_distributions(classes, threshold=threshold)
         run.save_figure(f"scores{suffix}", *drawn, title=f"Distribution of scores{words}")
 
@@ -194,31 +206,36 @@ def forest(run: Run, found: Sequence[Estimate], model: str) -> None:
 
 
 def comparisons(
-    run: Run, table: pd.DataFrame, model: str, others: Sequence[str], *, seed: int, n_boot: int
+    run: Run, table: pd.DataFrame, pairs: Sequence[tuple[str, str]], *, seed: int, n_boot: int, title: str
 ) -> list[Comparison]:
-    """The headline model against each other one, paired on the same cases; worded by a stated rule."""
+    """(model, baseline) pairs on the same cases, folds and repeats; worded by a stated rule."""
     made = []
-    mine = pooled(table[(table["model"] == model) & (table["split"] == "test")]).set_index("case_id")
-    for other in others:
-        theirs = pooled(table[(table["model"] == other) & (table["split"] == "test")]).set_index("case_id")
-        shared = mine.index.intersection(theirs.index)
-        a, b = theirs.loc[shared, "score"].to_numpy(float), mine.loc[shared, "score"].to_numpy(float)
-        y, who = mine.loc[shared, "y_true"].to_numpy(int), mine.loc[shared, "patient_id"].to_numpy()
-        made.append(adds_over(a, b, y, who, baseline=other, model=model, seed=seed, n_boot=n_boot))
+    for model, baseline in pairs:
+        (mine, theirs), y, who = matched(table, (model, baseline))
+        made.append(adds_over(theirs, mine, y, who, baseline=baseline, model=model, seed=seed, n_boot=n_boot))
     run.add_estimates([c.difference for c in made])
     if made:
         rows: list[list[Any]] = [
-            [c.baseline.model, c.baseline.value, c.difference.value,
-             f"{c.difference.low:.3f} to {c.difference.high:.3f}", c.verdict] for c in made
+            [model, c.model.value, baseline, c.baseline.value, c.difference.value,
+             f"{c.difference.low:.3f} to {c.difference.high:.3f}", c.verdict]
+            for (model, baseline), c in zip(pairs, made)
         ]  # fmt: skip
         run.set_section(
             "comparison_table",
             {
                 "kind": "table",
-                "title": f"{model}, against each other model on the same test cases",
-                "columns": ["model", "its AUC", "difference", "95 % interval", f"{model} is"],
+                "title": title,
+                "columns": [
+                    "model",
+                    "AUC",
+                    "against",
+                    "its AUC",
+                    "difference",
+                    "95 % interval",
+                    "the model is",
+                ],
                 "rows": rows,
-                "caption": " ".join(c.sentence for c in made),
+                "caption": "On the same test cases and folds. " + " ".join(c.sentence for c in made),
             },
         )
     return made

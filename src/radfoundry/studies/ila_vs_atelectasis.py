@@ -19,7 +19,7 @@ Design after the published system that paired RAD-DINO with a perceptron (542 an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ import numpy as np
 import pandas as pd
 
 from radfoundry.adapt.cross import cross_predict
+from radfoundry.adapt.fits import Fit, processes
 from radfoundry.adapt.mlp import BalancedEpochMLP
 from radfoundry.adapt.prior import AtTrainingPrevalence
 from radfoundry.audit import audit
@@ -35,7 +36,8 @@ from radfoundry.errors import InputError
 from radfoundry.predictions import read_predictions
 from radfoundry.splits import Fold
 from radfoundry.studies import evidence, inputs
-from radfoundry.studies.inputs import Design, Labelled, Loading
+from radfoundry.studies.inputs import Labelled
+from radfoundry.studies.options import Options
 from radfoundry.studies.run import Run, command_line
 from radfoundry.types import Embeddings, Estimate
 
@@ -43,57 +45,25 @@ TITLE = "Interstitial lung abnormality against atelectasis"
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Options):
     """Options of the study; without --cohort it runs on generated phantoms from two sites."""
 
-    cohort: Path | None = None
-    """Development cohort (CSV or Parquet); generated phantoms when absent."""
-    external: Path | None = None
-    """Cohort of another site, scored once."""
-    target: str | None = None
-    """Label column, without its y:; needed where the cohort has several."""
-    encoder: str = "efficientnet-lite0"
-    """Frozen encoder: a name of `radfoundry encoders`, hf-hub:ORG/NAME@REVISION or local:PATH."""
     out: Path = Path("runs/ila_vs_atelectasis")
     """Run folder to make."""
-    store: Path = Path("stores/embeddings")
-    """Store of vectors; shared between runs."""
-    design: Design = "auto"
-    """How cases are split: auto, split (own column), holdout (80:10:10) or cv."""
-    repeats: int = 5
-    """Repeats of the 5-fold cross-validation."""
+    external: Path | None = None
+    """Cohort of another site, scored once."""
+    encoder: str = "efficientnet-lite0"
+    """Frozen encoder: a name of `radfoundry encoders`, hf-hub:ORG/NAME@REVISION or local:PATH."""
     seeds: int = 5
     """Perceptrons averaged."""
     threshold_rule: str = "youden"
     """youden, f1, sensitivity:X, specificity:X or cost:R."""
     compare: tuple[Path, ...] = ()
     """Prediction tables of other models for the same cases and target."""
-    controls: bool = True
-    """Also run the random twin of the encoder (one more pass over the images)."""
     cases: int = 400
     """Phantoms to draw (external: a third of it)."""
-    effect: float = 1.0
-    """Phantoms: how visible the findings are; 0 is no signal at all."""
     confounder: float = 0.0
     """Phantoms: 0 to 1, how far scanner, view and age go with the label."""
-    device: str = "cpu"
-    """cpu, cuda, cuda:N or mps."""
-    precision: str = "auto"
-    """auto, fp32, bf16 or openvino."""
-    weights: Path | None = None
-    """Local weights of the encoder."""
-    revision: str | None = None
-    """Branch, tag or commit of the weights."""
-    accept_licence: tuple[str, ...] = ()
-    """Restricted licences that you accept, by name."""
-    n_boot: int = 2000
-    """Bootstrap draws."""
-    n_perm: int = 200
-    """Permutations of the shuffled-label floor."""
-    seed: int = 0
-    """Seed of splits, training and resampling."""
-    force: bool = False
-    """Replace an existing run folder."""
 
 
 def run(config: Config) -> Path:
@@ -111,8 +81,9 @@ def run(config: Config) -> Path:
         features, vectors, development, external = _features(run, config, development, external)
         folds, design = inputs.resamples(development, config.design, repeats=config.repeats, seed=config.seed)
         run.log(f"design: {design}")
-        table = _predict(config, development, external, features, folds)
-        table = pd.concat([table, *_theirs(config, development)], ignore_index=True)
+        table = _predict(run, config, development, external, features, folds)
+        repeats = sorted(set(table["repeat"]))
+        table = pd.concat([table, *_theirs(config, development, repeats)], ignore_index=True)
         run.write_predictions(table)
         headline = f"{config.encoder} + MLP"
         _show(run, config, development, external, table, headline, design, len(cohort))
@@ -153,23 +124,19 @@ def _external(config: Config, development: Labelled) -> Labelled | None:
     return data
 
 
-Features = Mapping[str, tuple[np.ndarray, Callable[[], Any]]]
+Features = Mapping[str, tuple[np.ndarray, Any]]
 
 
 def _features(
     run: Run, config: Config, development: Labelled, external: Labelled | None
 ) -> tuple[Features, dict[str, Embeddings], Labelled, Labelled | None]:
     """Model name to (features of development and external cases stacked, head)."""
-    loading = Loading(
-        config.store, config.device, config.precision, config.weights, config.revision,
-        config.accept_licence, config.seed,
-    )  # fmt: skip
     both = [data for data in (development, external) if data is not None]
     names = [config.encoder, "raw-pixels"]
     twin = f"random:{config.encoder}"
     if config.controls and not config.encoder.startswith("random"):
         names.append(twin)
-    vectors = {name: inputs.embed(run, [d.cohort for d in both], name, loading) for name in names}
+    vectors = {name: inputs.embed(run, [d.cohort for d in both], name, config) for name in names}
     blocks = {
         name: [inputs.matrix(d.cohort, v) for d, v in zip(both, found)] for name, found in vectors.items()
     }
@@ -179,35 +146,32 @@ def _features(
         for block in blocks.values():
             block[index] = block[index][whole]
         kept.append(data.keep(whole, "no usable image"))
-    features: dict[str, tuple[np.ndarray, Callable[[], Any]]] = {
-        f"{config.encoder} + MLP": (np.vstack(blocks[config.encoder]), lambda: _mlp(config)),
-        f"{config.encoder} + logistic": (np.vstack(blocks[config.encoder]), lambda: _logistic(config)),
-        "raw pixels + logistic": (np.vstack(blocks["raw-pixels"]), lambda: _logistic(config)),
+    features: dict[str, tuple[np.ndarray, Any]] = {
+        f"{config.encoder} + MLP": (np.vstack(blocks[config.encoder]), _mlp(config)),
+        f"{config.encoder} + logistic": (np.vstack(blocks[config.encoder]), "logistic"),
+        "raw pixels + logistic": (np.vstack(blocks["raw-pixels"]), "logistic"),
     }
     if twin in blocks:
-        features["random twin + MLP"] = (np.vstack(blocks[twin]), lambda: _mlp(config))
+        features["random twin + MLP"] = (np.vstack(blocks[twin]), _mlp(config))
     tabular, used = inputs.metadata([d.cohort for d in kept])
     if used:
-        features[f"{', '.join(used)} alone"] = (np.vstack(tabular), lambda: _logistic(config))
+        features[f"{', '.join(used)} alone"] = (np.vstack(tabular), "logistic")
     return features, {n: v[0] for n, v in vectors.items()}, kept[0], kept[1] if len(kept) > 1 else None
 
 
 def _mlp(config: Config) -> Any:
-    return AtTrainingPrevalence(BalancedEpochMLP(seeds=config.seeds, seed=config.seed, device=_torch(config)))
-
-
-def _torch(config: Config) -> str:
-    return config.device if config.device.startswith(("cuda", "mps")) else "cpu"
-
-
-def _logistic(config: Config) -> Any:
-    from radfoundry.adapt.probe import make_head
-
-    return make_head("logistic", seed=config.seed)
+    return AtTrainingPrevalence(
+        BalancedEpochMLP(seeds=config.seeds, seed=config.seed, device=config.torch_device)
+    )
 
 
 def _predict(
-    config: Config, development: Labelled, external: Labelled | None, features: Features, folds: list[Fold]
+    run: Run,
+    config: Config,
+    development: Labelled,
+    external: Labelled | None,
+    features: Features,
+    folds: list[Fold],
 ) -> pd.DataFrame:
     """Out-of-fold scores of every model; external cases are scored by a model of the development ones."""
     parts = [data for data in (development, external) if data is not None]
@@ -221,19 +185,21 @@ def _predict(
     if external is not None:
         once = folds[0] if len(folds) == 1 else Fold(np.arange(n), np.arange(0))
         jobs.append(("external", [Fold(once.train, np.arange(n, total), validation=once.validation)]))
-    tables = []
+    fits, parts_of = [], []
     for model, (x, head) in features.items():
         for split, cut in jobs:
-            made = cross_predict(
-                head, x, y, cut, patient, target=development.target, model=model, case_id=case_id,
-                covariates=columns, threshold_rule=config.threshold_rule, seed=config.seed,
-            )  # fmt: skip
-            tables.append(made.assign(split=split))
-    return pd.concat(tables, ignore_index=True)
+            fits += [Fit(model, cross_predict, {
+                "head": head, "X": x, "y": y, "folds": [fold], "groups": patient, "case_id": case_id,
+                "target": development.target, "model": model, "covariates": columns,
+                "threshold_rule": config.threshold_rule, "seed": config.seed,
+            }) for fold in cut]  # fmt: skip
+            parts_of += [split] * len(cut)
+    made = inputs.fits(config).run(fits, jobs=processes(config.jobs), log=run.log)
+    return pd.concat([t.assign(split=split) for t, split in zip(made, parts_of)], ignore_index=True)
 
 
-def _theirs(config: Config, development: Labelled) -> list[pd.DataFrame]:
-    """Other models' predictions for our cases, with our labels and patients."""
+def _theirs(config: Config, development: Labelled, repeats: Sequence[int]) -> list[pd.DataFrame]:
+    """Other models' predictions for our cases, with our labels and patients; the same in every repeat."""
     tables = []
     ours = pd.DataFrame(
         {"case_id": development.case_id, "patient_id": development.patient, "y_true": development.y}
@@ -247,9 +213,8 @@ def _theirs(config: Config, development: Labelled) -> list[pd.DataFrame]:
             raise InputError(
                 f"{path}: no case_id of {development.cohort.name} occurs in it. Use the same case ids"
             )
-        tables.append(
-            joined.assign(target=development.target, split="test", repeat=0, fold=0, seed=config.seed)
-        )
+        joined = joined.assign(target=development.target, split="test", fold=0, seed=config.seed)
+        tables += [joined.assign(repeat=repeat) for repeat in repeats]
     return tables
 
 
@@ -271,7 +236,10 @@ def _show(
     evidence.forest(run, found, headline)
     evidence.league(run, found)
     others = [m for m in dict.fromkeys(table["model"]) if m != headline]
-    made = evidence.comparisons(run, table, headline, others, seed=config.seed, n_boot=config.n_boot)
+    made = evidence.comparisons(
+        run, table, [(headline, other) for other in others], title=f"{headline}, against each other model",
+        seed=config.seed, n_boot=config.n_boot,
+    )  # fmt: skip
     split, shown = ("test", development) if external is None else ("external", external)
     evidence.errors(run, shown, table, headline, split)
     for item in made:

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 
 from radfoundry import encoders
+from radfoundry.adapt.fits import Fits
 from radfoundry.audit import baselines
 from radfoundry.cohort import Cohort, read_cohort
 from radfoundry.datasets import phantoms
-from radfoundry.errors import InputError, NotEnoughData
+from radfoundry.errors import InputError, NotEnoughData, RadfoundryError
+from radfoundry.io import read_image
 from radfoundry.splits import Fold, given, kfold, three_way
+from radfoundry.studies.options import Design, Options
 from radfoundry.studies.run import Run
 from radfoundry.types import Embeddings
 
-Design = Literal["auto", "split", "holdout", "cv"]
+BLUR, SAMPLE = 4, 20
+"""Images so many times smaller than the encoder's input are blur to it; judged by so many of them."""
 
 ENOUGH_IN_TEST = 30
 """Cases of the rarer class that a test part should hold; below, cross-validation tells more."""
@@ -133,37 +137,29 @@ def _need_both(data: Labelled, rows: np.ndarray, where: str) -> None:
         raise NotEnoughData(f"only one class in {where} of {data.cohort.name}. Add cases of the other")
 
 
-@dataclass(frozen=True)
-class Loading:
-    """How encoders are loaded: the options that embed and the studies share."""
-
-    store: Path
-    device: str = "cpu"
-    precision: str = "auto"
-    weights: Path | None = None
-    revision: str | None = None
-    accept_licence: Sequence[str] = ()
-    seed: int = 0
+def fits(options: Options) -> Fits:
+    """Where the study keeps its finished fits: in the store, beside the vectors they were made from."""
+    return Fits(options.store / "fits")
 
 
-def embed(run: Run, cohorts: Sequence[Cohort], name: str, loading: Loading) -> list[Embeddings]:
+def embed(run: Run, cohorts: Sequence[Cohort], name: str, options: Options) -> list[Embeddings]:
     """Vectors of several cohorts by one encoder, loaded once; failures are logged and counted aloud."""
     main = not baselines.is_control(name)
     encoder = encoders.load(
         name,
-        weights=loading.weights if main else None,
-        revision=loading.revision if main else None,
-        device=loading.device,
-        precision=loading.precision,
-        accept_licences=loading.accept_licence,
-        seed=loading.seed,
+        weights=options.weights if main else None,
+        revision=options.revision if main else None,
+        device=options.device,
+        precision=options.precision,
+        accept_licences=options.accept_licence,
+        seed=options.seed,
     )
     run.add_encoder(name, encoder.fingerprint)
     if encoder.card.licence.restricted:
         run.add_licence(name, encoder.card.licence.name)
     found = []
     for cohort in cohorts:
-        result = encoders.embed(cohort, encoder, loading.store)
+        result = encoders.embed(cohort, encoder, options.store)
         if result.failures:
             first = result.failures[0][2]
             run.note(
@@ -171,8 +167,25 @@ def embed(run: Run, cohorts: Sequence[Cohort], name: str, loading: Loading) -> l
                 f"out; the first: {first}"
             )
         run.log(f"{name}: {len(result.embeddings.vectors)} vectors of {cohort.name}")
+        if main:
+            _say_blur(run, cohort, name, encoder.card.recipe.input_size)
         found.append(result.embeddings)
     return found
+
+
+def _say_blur(run: Run, cohort: Cohort, name: str, size: int) -> None:
+    """Note when the images are much smaller than what the encoder takes (by a sample of them)."""
+    column = cohort.image_columns[0]
+    rows = np.flatnonzero(cohort.table[column].notna().to_numpy())
+    sides = []
+    for row in rows[:: max(1, len(rows) // SAMPLE)]:
+        with contextlib.suppress(RadfoundryError):  # an unreadable image was reported by embedding it
+            sides.append(min(read_image(cohort.image_path(int(row), column)).array.shape[:2]))
+    if sides and np.median(sides) * BLUR < size:
+        run.note(
+            f"The images of {cohort.name} measure {np.median(sides):.0f} pixels and {name} takes {size}: "
+            "enlarged so much they are blur to it."
+        )
 
 
 def matrix(cohort: Cohort, found: Embeddings) -> np.ndarray:

@@ -1,0 +1,179 @@
+"""Many fits of one study: several at a time, with progress, each kept on disk as soon as it is done.
+
+A fit is a function and its arguments; its name on disk is the digest of both, of the data in them and of the
+versions of the libraries that decide the numbers. So an interrupted study goes on from where it stopped, a
+changed setting is never answered from an old fit, and deleting the folder costs time only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from radfoundry.errors import RunError
+
+LIBRARIES = ("radfoundry", "numpy", "scipy", "scikit-learn", "torch", "xgboost-cpu", "lightgbm")
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One fit: `make(**arguments)` returns rows of a prediction table.
+
+    make: a function of a module (it is sent to other processes). arguments: plain values, arrays,
+    dataclasses, scikit-learn estimators; they must decide the result. name: what a progress bar shows.
+    scratch: the argument that takes a folder for checkpoints, which stays until the fit is done.
+    """
+
+    name: str
+    make: Callable[..., pd.DataFrame]
+    arguments: Mapping[str, Any]
+    scratch: str = ""
+
+    @property
+    def key(self) -> str:
+        """Digest of the function, the arguments and the versions.
+
+        >>> one = Fit("a", print, {"x": np.arange(3), "seed": 0})
+        >>> one.key == Fit("b", print, {"x": np.arange(3), "seed": 0}).key
+        True
+        >>> one.key == Fit("a", print, {"x": np.arange(3), "seed": 1}).key
+        False
+        """
+        made = hashlib.sha256(f"{self.make.__module__}.{self.make.__qualname__}".encode())
+        made.update(json.dumps([self.arguments_plain(), _versions()], sort_keys=True).encode())
+        return made.hexdigest()
+
+    def arguments_plain(self) -> Any:
+        """The arguments with arrays replaced by their digests."""
+        return _plain(dict(self.arguments))
+
+
+@dataclass(frozen=True)
+class Fits:
+    """A folder of finished fits, or none (nothing is kept)."""
+
+    folder: Path | None
+
+    def run(
+        self, fits: Sequence[Fit], *, jobs: int = 1, quiet: bool = False, log: Callable[[str], None] = print
+    ) -> list[pd.DataFrame]:
+        """The tables of `fits`, in their order; those on disk are read, the others made by `jobs` processes.
+
+        A bar on stderr where that is a terminal. Interrupt it (Ctrl-C): what is done stays done.
+        Raises what a fit raises, and RunError when the folder cannot be written.
+        """
+        found = {i: table for i, fit in enumerate(fits) if (table := self._kept(fit)) is not None}
+        missing = [i for i in range(len(fits)) if i not in found]
+        if found:
+            log(f"{len(found)} of {len(fits)} fits were on disk already")
+        for i, table in zip(missing, self._make([fits[i] for i in missing], jobs, len(found), quiet)):
+            found[i] = table
+        return [found[i] for i in range(len(fits))]
+
+    def _make(self, fits: Sequence[Fit], jobs: int, done: int, quiet: bool) -> Iterator[pd.DataFrame]:
+        from tqdm import tqdm
+
+        hidden = quiet or not sys.stderr.isatty()
+        with (
+            tqdm(total=done + len(fits), initial=done, unit="fit", file=sys.stderr, disable=hidden) as bar,
+            contextlib.closing(self._tables(fits, jobs)) as tables,
+        ):
+            for fit, table in zip(fits, tables):
+                bar.set_postfix_str(fit.name)
+                bar.update()
+                yield table
+
+    def _tables(self, fits: Sequence[Fit], jobs: int) -> Generator[Any, None, None]:
+        if jobs == 1 or len(fits) < 2:
+            yield from (_finish(fit, self._path(fit)) for fit in fits)
+            return
+        from joblib import Parallel, delayed
+
+        made = Parallel(n_jobs=min(jobs, len(fits)), return_as="generator")(
+            delayed(_finish)(fit, self._path(fit)) for fit in fits
+        )
+        yield from made
+
+    def _path(self, fit: Fit) -> Path | None:
+        return None if self.folder is None else self.folder / fit.key[:2] / f"{fit.key}.parquet"
+
+    def _kept(self, fit: Fit) -> pd.DataFrame | None:
+        path = self._path(fit)
+        if path is None or not path.is_file():
+            return None
+        try:
+            return pd.read_parquet(path)
+        except Exception:  # whatever pyarrow says of a damaged file: the fit is made again and replaces it
+            return None
+
+
+def processes(asked: int = 0) -> int:
+    """How many processes to use: as asked, else one a CPU that this process may use."""
+    if asked > 0:
+        return asked
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _finish(fit: Fit, path: Path | None) -> pd.DataFrame:
+    """Make a fit and keep it, whole or not at all."""
+    if path is None:
+        return fit.make(**fit.arguments)
+    half_way = path.with_suffix(".partial")
+    table = fit.make(**fit.arguments, **({fit.scratch: half_way} if fit.scratch else {}))
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table.to_parquet(temporary, index=False)
+        os.replace(temporary, path)
+        shutil.rmtree(half_way, ignore_errors=True)
+    except OSError as cause:
+        temporary.unlink(missing_ok=True)
+        raise RunError(
+            f"cannot keep a finished fit in {path.parent}: {cause.strerror}. Free space there, or choose "
+            "another store with --store"
+        ) from cause
+    return table
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in LIBRARIES:
+        with contextlib.suppress(PackageNotFoundError):  # an extra that is not installed decides nothing
+            found[name] = version(name)
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        whole = np.ascontiguousarray(value)
+        data = json.dumps(whole.tolist()).encode() if whole.dtype == object else whole.tobytes()
+        return [str(whole.dtype), whole.shape, hashlib.sha256(data).hexdigest()]
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in sorted(value.items(), key=lambda item: str(item[0]))}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return [type(value).__qualname__, fields]
+    if hasattr(value, "get_params"):
+        return [type(value).__qualname__, _plain(value.get_params(deep=False))]
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} does not say what it holds, so a fit cannot be named by it")
