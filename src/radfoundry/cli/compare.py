@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import tyro
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from radfoundry.evaluate import Comparison
 
 
@@ -22,7 +24,15 @@ class Compare:
     a: tyro.conf.Positional[Path]
     """Predictions of the first model."""
     b: tyro.conf.Positional[Path]
-    """Predictions of the second model, on the same case_id and target."""
+    """Predictions of the second model, on the same case_id and target; may be the same file."""
+    model_a: str | None = None
+    """First model, where its table holds several: its name, or the column that holds its scores."""
+    model_b: str | None = None
+    """Second model, likewise."""
+    truth: str | None = None
+    """Column that holds the truth, where it has no familiar name."""
+    positive: str | None = None
+    """Label that counts as positive, where labels are words."""
     threshold: float | None = None
     """Decide positive from this score on, where a table has no decision or threshold column."""
     level: float = 0.95
@@ -39,12 +49,11 @@ class Compare:
     def run(self) -> int:
         from radfoundry.cli.evaluate import _check, _whole
         from radfoundry.evaluate import compare_tables
-        from radfoundry.predictions import read_predictions
 
         _check(self.level, self.n_boot)
         found = compare_tables(
-            read_predictions(self.a),
-            read_predictions(self.b),
+            self._read(self.a, self.model_a),
+            self._read(self.b, self.model_b),
             level=self.level,
             n_boot=self.n_boot,
             n_permutations=self.n_boot,
@@ -64,6 +73,12 @@ class Compare:
         for note in found.notes:
             print(f"note: {note}", file=sys.stderr)
         return 0
+
+    def _read(self, path: Path, model: str | None) -> pd.DataFrame:
+        from radfoundry.predictions import read_predictions
+
+        models = () if model is None else (model,)
+        return read_predictions(path, truth=self.truth, models=models, positive=self.positive)
 
 
 def render(comparisons: tuple[Comparison, ...]) -> str:
@@ -85,7 +100,7 @@ def render(comparisons: tuple[Comparison, ...]) -> str:
         corrected = format_p(c.p_holm) if several and math.isfinite(c.p_holm) else ""
         lines.append(
             [
-                str(c.target),
+                str(c.target) if c.subgroup is None else f"{c.target}, {c.subgroup}",
                 c.name,
                 number(c.value_a),
                 number(c.value_b),

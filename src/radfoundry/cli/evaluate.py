@@ -26,12 +26,18 @@ class Evaluate:
 
     file: tyro.conf.Positional[Path]
     """CSV, TSV or Parquet: y_true and score (or score:<class>), ideally case_id and patient_id."""
+    truth: str | None = None
+    """Column that holds the truth, where it has no familiar name."""
+    model: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg()] = field(default=())
+    """Model to judge: its name in the column `model`, or the column of its scores; may be repeated."""
+    positive: str | None = None
+    """Label that counts as positive, where labels are words."""
     subgroup: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg()] = field(default=())
     """Covariate column to split by; may be repeated."""
     threshold: float | None = None
     """Decide positive from this score on, where the table has no decision or threshold column."""
     min_n: int = 20
-    """Subgroups with fewer cases get no estimate."""
+    """Subgroups with fewer patients get no estimate."""
     level: float = 0.95
     """Confidence level."""
     n_boot: int = 2000
@@ -50,7 +56,7 @@ class Evaluate:
         from radfoundry.predictions import read_predictions
 
         _check(self.level, self.n_boot)
-        table = read_predictions(self.file)
+        table = read_predictions(self.file, truth=self.truth, models=self.model, positive=self.positive)
         estimates = evaluate(
             table,
             level=self.level,
