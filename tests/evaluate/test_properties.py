@@ -274,3 +274,59 @@ def test_clustered_delong_counts_patients_who_own_both_classes() -> None:
     assert np.mean(variances) == pytest.approx(np.var(areas), rel=0.25)
     independent = intervals.auc_covariance(y, components)[0, 0]
     assert np.mean(variances) < 0.6 * independent
+
+
+def test_a_perfect_share_rests_on_the_patients_behind_it() -> None:
+    """Sensitivity 1 in 5 of 100 patients is known no better than 5 successes in 5 (Wilson: 0.566 to 1)."""
+    y = np.repeat((np.arange(100) < 5).astype(int), 2)
+    score = np.where(y == 1, 0.9, np.linspace(0, 0.6, 200))
+    found = {
+        e.name: e for e in evaluate(table_of(y, score, np.repeat(np.arange(100).astype(str), 2)), n_boot=200)
+    }
+    assert found["sensitivity"].value == found["npv"].value == 1
+    assert (found["sensitivity"].low, found["sensitivity"].high) == pytest.approx(intervals.wilson(5, 5))
+    decided = np.unique(np.arange(200)[score < 0.5] // 2)
+    assert found["npv"].low == pytest.approx(intervals.wilson(len(decided), len(decided))[0])
+
+
+def test_one_patient_gives_no_interval() -> None:
+    """Thirty images of one patient: every draw is that patient, and zero width would claim certainty."""
+    y, score = sample(30)
+    found = evaluate(table_of(y, score, "p"), n_boot=200)
+    assert {e.name for e in found if math.isfinite(e.low)} == {"prevalence"}  # Wilson at one patient: wide
+    assert all(
+        "no interval" in e.note for e in found if e.name in ("auroc", "brier", "f1", "calibration_slope")
+    )
+    both = compare.paired_bootstrap(
+        cl.brier, y, score, 1 - score, np.zeros(30), n=200, rng=np.random.default_rng(0)
+    )
+    assert math.isnan(both.low) and math.isnan(both.p)
+
+
+@pytest.mark.parametrize(("power", "truth"), [(1.0, 0.0), (0.5, 0.0824)])
+def test_the_ece_lies_in_its_interval_which_covers_the_truth(power: float, truth: float) -> None:
+    """truth: of four million scores from beta(2, 2) whose log odds are `power` times as far from 0."""
+    rng = np.random.default_rng(1)
+    covered = 0
+    for _ in range(40):
+        p = rng.beta(2, 2, 300)
+        true = 1 / (1 + ((1 - p) / p) ** power)
+        table = table_of((rng.random(300) < true).astype(int), p)
+        e = next(e for e in evaluate(table, n_boot=100) if e.name == "ece")
+        assert e.low <= e.value <= e.high and "reflected" in e.method
+        covered += e.low <= truth <= e.high
+    assert covered >= 33  # plain percentiles cover 0 and 22 of the 40
+
+
+def test_an_auc_below_one_half_asks_for_the_direction() -> None:
+    y, score = sample(150)
+    found = {e.name: e for e in evaluate(table_of(y, 1 - score), n_boot=100)}
+    assert "does a higher score mean more likely positive?" in found["auroc"].note
+
+
+def test_calls_are_no_probabilities() -> None:
+    y, score = sample(150)
+    found = {e.name: e for e in evaluate(table_of(y, (score > 0.5).astype(float)), n_boot=100)}
+    assert not {"brier", "ece", "calibration_slope"} & set(found)
+    mean = (found["sensitivity"].value + found["specificity"].value) / 2
+    assert found["auroc"].value == pytest.approx(mean)

@@ -93,6 +93,31 @@ def test_subgroups_by_bands_values_and_quartiles() -> None:
         evaluate(t, n_boot=100, subgroups=("sx",))
 
 
+def test_a_subgroup_of_many_images_and_few_patients_is_too_small() -> None:
+    t = table(site=["a"] * 150 + ["b"] * 50)
+    t["patient_id"] = t["patient_id"].where(t["site"] == "a", "p" + (t.index % 3).astype(str))
+    few = [e for e in evaluate(t, n_boot=100, subgroups=("site",)) if e.subgroup == "site b"]
+    assert few and all(math.isnan(e.value) for e in few)
+    assert few[0].note == "too few: 50 cases of 3 patients, at least 20 asked for"
+
+
+def test_ages_as_dicom_writes_them_go_into_bands() -> None:
+    ages = pd.DataFrame({"age": ["034Y", "011M", "006W", "081Y", None]})
+    found = {name: mask.tolist() for name, mask in groups(ages, "age").items()}
+    assert found == {
+        "age 0-17": [False, True, True, False, False],
+        "age 18-39": [True, False, False, False, False],
+        "age 75+": [False, False, False, True, False],
+        "age unknown": [False, False, False, False, True],
+    }
+    assert list(groups(pd.DataFrame({"age": ["034Y", "old"]}), "age")) == ["age 034Y", "age old"]
+
+
+def test_a_value_outside_every_band_is_not_lost() -> None:
+    found = groups(pd.DataFrame({"age": [-1, 30, 50]}), "age")
+    assert found["age unknown"].tolist() == [True, False, False]
+
+
 def test_every_model_target_and_split_is_judged_apart() -> None:
     both = pd.concat([table(model="a"), table(seed=1, shift=0.5, model="b")]).assign(target="t")
     split = both.assign(split=np.where(both["case_id"].str[-1].isin(list("0123")), "train", "test"))
@@ -120,6 +145,24 @@ def test_compare_pairs_by_case_and_corrects_over_targets() -> None:
     assert auc[0].p_holm == pytest.approx(min(1, 3 * auc[0].p)) and auc[0].p_bh == pytest.approx(auc[0].p)
     kept = a[(a["target"] == "x") & (a["case_id"] != "c7")]
     assert auc[0].value_a == pytest.approx(by_name(evaluate(kept, n_boot=100))["auroc"].value)
+
+
+def test_compare_never_pools_training_and_test_cases() -> None:
+    part = np.where(np.arange(200) < 120, "train", "test")
+    a, b = table(seed=1, split=part), table(seed=2, split=part)
+    a["score"] = a["score"].where(a["split"] == "test", a["y_true"])  # learned by heart
+    found = compare_tables(a, b, n_boot=200, n_permutations=200).comparisons
+    assert {c.subgroup for c in found} == {"split train", "split test"}
+    delong = {c.subgroup: c for c in found if c.method == "paired DeLong"}
+    assert delong["split train"].value_a == 1 and (delong["split train"].n, delong["split test"].n) == (
+        120,
+        80,
+    )
+    own = a[a["split"] == "test"]
+    assert delong["split test"].value_a == pytest.approx(by_name(evaluate(own, n_boot=100))["auroc"].value)
+    assert delong["split test"].p_holm == delong["split test"].p  # one target: a family of one
+    with pytest.raises(TableError, match="first table holds several parts"):
+        compare_tables(a, b.drop(columns="split"), n_boot=100, n_permutations=100)
 
 
 def test_compare_uses_folds_when_both_tables_tell_them() -> None:
@@ -180,6 +223,24 @@ def test_evaluate_command_prints_a_table_json_and_a_folder(files, tmp_path, caps
     assert content["estimates"] == json.loads((tmp_path / "m.json").read_text())
     auc = next(e for e in content["estimates"] if e["name"] == "auroc")
     assert auc["low"] < auc["value"] < auc["high"] and auc["n"] == 200
+
+
+def test_commands_pick_models_truth_and_the_positive_label(files, tmp_path, capsys) -> None:
+    wide = table().rename(columns={"score": "resnet"}).drop(columns=["model", "y_true"])
+    words = np.where(table()["y_true"], "ill", "well")
+    wide.assign(vit=table(seed=2)["score"], biopsy=words).to_csv(files[0], index=False)
+    options = ["--truth", "biopsy", "--positive", "ill", "--n-boot", "100"]
+    assert main(["evaluate", str(files[0]), *options, "--model", "resnet", "--model", "vit", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["estimates"]
+    expected = by_name(evaluate(table(), n_boot=100))["auroc"].value
+    assert {e["model"]: e["value"] for e in found if e["name"] == "auroc"}["resnet"] == pytest.approx(
+        expected
+    )
+    same_file = ["compare", str(files[0]), str(files[0]), "--model-a", "resnet", "--model-b", "vit"]
+    assert main([*same_file, *options]) == 0
+    assert "a = resnet, b = vit" in capsys.readouterr().out
+    assert main(["evaluate", str(files[0]), "--n-boot", "100"]) == 2
+    assert "--truth COLUMN" in capsys.readouterr().err
 
 
 def test_evaluate_command_says_what_one_class_cannot_give(files, tmp_path, capsys) -> None:

@@ -41,11 +41,11 @@ def slope_intercept(
     for name, (design, offset, which) in fits.items():
         value, se = _logistic(design, y, offset, codes, g)
         half = z_of(level) * se[which]
-        reason = (
-            note
-            if math.isfinite(value[which])
-            else "no fit: the scores separate the classes, or are constant"
-        )
+        reason = note
+        if not math.isfinite(value[which]):
+            reason = "no fit: the scores separate the classes, or are constant"
+        elif not math.isfinite(half):
+            reason = "no interval: a single patient"
         low, high = value[which] - half, value[which] + half
         method = "logistic regression" + ("" if g == len(y) else ", clustered by patient")
         out.append(Estimate(name, float(value[which]), low, high, level, method, len(y), g, note=reason))
@@ -69,6 +69,8 @@ def _logistic(
     else:
         return nan, nan
     covariance = np.linalg.inv(information)
+    if g < 2:  # the sandwich of one cluster is zero
+        return beta, nan
     if g < len(y):
         scores = patient_sums(x * (y - mu)[:, None], codes, g)
         covariance = covariance @ (scores.T @ scores) @ covariance * g / max(g - 1, 1)
@@ -96,9 +98,14 @@ def ece_if_calibrated(p: np.ndarray, bins: int = 10, *, n: int = 200, rng: np.ra
 
     ECE is never negative, so it is above zero in any finite sample; this is the yardstick for it.
     """
+    return float(np.mean(ece_by_chance(p, bins, n=n, rng=rng)))
+
+
+def ece_by_chance(p: np.ndarray, bins: int = 10, *, n: int = 200, rng: np.random.Generator) -> np.ndarray:
+    """(n,) ECEs of outcomes drawn from the probabilities p themselves (Broecker and Smith 2007)."""
     p = np.asarray(p, float)
     which = bins_of(p, bins)
-    return float(np.mean([_gap(which, (rng.random(len(p)) < p) - p) for _ in range(n)]))
+    return np.array([_gap(which, (rng.random(len(p)) < p) - p) for _ in range(n)])
 
 
 def _gap(which: np.ndarray, difference: np.ndarray) -> float:

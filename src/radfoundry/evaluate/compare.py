@@ -43,6 +43,7 @@ class Comparison:
     model_a: str | None = None
     model_b: str | None = None
     note: str | None = None
+    subgroup: str | None = None
 
     def __str__(self) -> str:
         parts = []
@@ -77,6 +78,7 @@ class Comparison:
             self.n,
             self.n_clusters,
             self.target,
+            self.subgroup,
             model=f"{self.model_a} minus {self.model_b}",
             note="; ".join(words) or None,
         )
@@ -216,6 +218,9 @@ def from_draws(
     tail = min((kept <= 0).sum(), (kept >= 0).sum())
     p = min(1.0, 2 * (tail + 1) / (len(kept) + 1)) if len(kept) else math.nan
     note = f"{lost} of {len(draws)} draws were undefined and left out" if lost else None
+    if n_clusters < 2:  # every draw is that patient: zero width would claim certainty
+        low = high = p = math.nan
+        note = "no interval: a single patient"
     return Comparison(
         name, float(value_a), float(value_b), float(value_a - value_b), low, high, level, p=float(p),
         method=f"paired patient bootstrap, {len(draws)} draws", n=n, n_clusters=n_clusters, note=note,

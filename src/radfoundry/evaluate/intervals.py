@@ -251,9 +251,16 @@ def estimate_from_draws(
     n_clusters: int,
     target: str | None = None,
 ) -> Estimate:
-    """Percentile interval of finished draws; a note when some were undefined."""
+    """Percentile interval of finished draws; a note when some were undefined.
+
+    No interval where every draw gave the same value, as with a single patient: zero width would claim
+    certainty.
+    """
     low, high, lost = percentile(draws, level)
     note = f"{lost} of {len(draws)} draws were undefined and left out" if lost else None
+    if low == high:
+        low = high = math.nan
+        note = "no interval: every draw of patients gave the same value"
     method = f"patient bootstrap, {len(draws)} draws"
     return Estimate(name, value, low, high, level, method, n, n_clusters, target, note=note)
 

@@ -42,14 +42,14 @@ def compare_tables(
     seed: int = 0,
     threshold: float | None = None,
 ) -> Paired:
-    """Test model a against model b on the cases that both scored, target by target.
+    """Test model a against model b on the cases that both scored, target by target and split by split.
 
     AUC: paired DeLong (clustered by patient where patients repeat) and a permutation; AUPRC, balanced
     accuracy, F1, Brier: paired patient bootstrap; accuracy, sensitivity, specificity: McNemar's exact
     test (where patients repeat: a permutation by patient); per-fold AUC: Nadeau-Bengio, where both
-    tables carry the same folds. Each kind of test is one family over the targets: Holm and
+    tables carry the same folds. Each kind of test is one family over the targets of a split: Holm and
     Benjamini-Hochberg p-values are filled in. TableError when nothing matches, when the truths differ,
-    or when a table holds several models.
+    when a table holds several models, or several splits where the other tells none.
     """
     first, second = validate(a, model="a"), validate(b, model="b")
     names = _one_model(first, "first"), _one_model(second, "second")
@@ -57,15 +57,14 @@ def compare_tables(
         names = f"{names[0]} (a)", f"{names[1]} (b)"
     left, right, unmatched, notes = _match(first, second)
     out: list[Comparison] = []
-    for target in left["target"].unique():
-        parts = [
-            make_part(t[t["target"] == target], name, target, None, threshold)
-            for t, name in zip((left, right), names, strict=True)
-        ]
+    for target, split in _units(left):
+        rows = [t[(t["target"] == target) & (split is None or t["split"] == split)] for t in (left, right)]
+        label = None if split is None else f"split {split}"
+        parts = [make_part(t, name, target, label, threshold) for t, name in zip(rows, names, strict=True)]
         if not (parts[0].binary and parts[1].binary):
             notes.append(f"target {target!r} has several classes: each is compared by accuracy only")
         found = _tests(parts[0], parts[1], level, n_boot, n_permutations, seed, notes)
-        out += [replace(c, target=target, model_a=names[0], model_b=names[1]) for c in found]
+        out += [replace(c, target=target, model_a=names[0], model_b=names[1], subgroup=label) for c in found]
     return Paired(tuple(_corrected(out)), tuple(dict.fromkeys(notes)), *unmatched)
 
 
@@ -74,9 +73,17 @@ def _one_model(table: pd.DataFrame, which: str) -> str:
     if len(models) > 1:
         raise TableError(
             f"the {which} table holds {len(models)} models ({', '.join(models)}). "
-            "Keep one: filter column 'model'"
+            "Keep one: --model-a NAME, --model-b NAME, or filter column 'model'"
         )
     return str(models[0])
+
+
+def _units(left: pd.DataFrame) -> list[tuple[str, str | None]]:
+    """What is tested by itself: training and test cases are never pooled."""
+    if "split" not in left or left["split"].nunique() < 2:
+        return [(target, None) for target in left["target"].unique()]
+    known = left[left["split"].notna()]
+    return list(known[["target", "split"]].drop_duplicates().itertuples(index=False, name=None))
 
 
 def _match(a: pd.DataFrame, b: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, tuple[int, int], list[str]]:
@@ -105,6 +112,12 @@ def _match(a: pd.DataFrame, b: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame
         raise TableError(
             f"column 'y_true' differs between the tables in {int(differs.sum())} cases, first {where}"
         )
+    for which, own, other in (("first", left, right), ("second", right, left)):
+        if "split" in own and "split" not in other and own["split"].nunique() > 1:
+            raise TableError(
+                f"the {which} table holds several parts ({', '.join(map(str, own['split'].unique()))}), the "
+                "other has no column 'split'. Keep the test cases alone"
+            )
     patients = left.groupby("case_id")["patient_id"].first()
     right = right.assign(patient_id=right["case_id"].map(patients))
     return left, right, unmatched, notes
@@ -251,10 +264,10 @@ def _by_fold(a: Part, b: Part, level: float) -> list[Comparison]:
 
 
 def _corrected(comparisons: list[Comparison]) -> list[Comparison]:
-    """Holm and BH within each family: the same metric and test over the targets."""
-    families: dict[tuple[str, str], list[int]] = {}
+    """Holm and BH within each family: the same metric and test over the targets of a split."""
+    families: dict[tuple[str, str, str | None], list[int]] = {}
     for i, c in enumerate(comparisons):
-        families.setdefault((c.name, c.method.split(" (")[0]), []).append(i)
+        families.setdefault((c.name, c.method.split(" (")[0], c.subgroup), []).append(i)
     out = list(comparisons)
     for members in families.values():
         p = [comparisons[i].p for i in members]

@@ -69,9 +69,12 @@ class Part:
 
     @property
     def is_probability(self) -> bool:
+        """Whether scores lie in 0 to 1, add up to 1 over classes, and are not mere calls of 0 and 1."""
         score = np.concatenate([r.score for r in self.repeats])
         inside = bool((score >= 0).all() and (score <= 1).all())
-        return inside and (self.binary or bool(np.allclose(score.sum(axis=1), 1, atol=1e-3)))
+        calls = bool(np.isin(score, (0, 1)).all())
+        rounding = 0.006 * score.shape[1]  # of probabilities printed with two decimals
+        return inside and not calls and (self.binary or bool((abs(score.sum(axis=1) - 1) <= rounding).all()))
 
 
 def parts(table: pd.DataFrame, threshold: float | None = None) -> Iterator[Part]:

@@ -25,7 +25,7 @@ def groups(table: pd.DataFrame, covariate: str) -> dict[str, np.ndarray]:
     if covariate not in table.columns:
         hint = nearest(covariate, table.columns)
         raise TableError(f"no column {covariate!r} for subgroups.{hint} Columns: {', '.join(table.columns)}")
-    column = table[covariate]
+    column = _years(table[covariate]) if covariate.lower() == "age" else table[covariate]
     numeric = pd.to_numeric(column, errors="coerce")
     is_number = bool(numeric.notna().sum() == column.notna().sum()) and column.dtype != bool
     if is_number and column.notna().any():
@@ -39,10 +39,19 @@ def groups(table: pd.DataFrame, covariate: str) -> dict[str, np.ndarray]:
         labels = column.astype("string")
     order = _natural_order(labels, numeric if is_number else None)
     result = {f"{covariate} {name}": (labels == name).fillna(False).to_numpy(bool) for name in order}
-    missing = column.isna().to_numpy(bool)
+    missing = labels.isna().to_numpy(bool)  # no value, or one outside every band
     if missing.any():
         result[f"{covariate} unknown"] = missing
     return result
+
+
+def _years(ages: pd.Series) -> pd.Series:
+    """DICOM ages (034Y, 011M, 006W, 003D) in years; a column with any other text stays as it is."""
+    parts = ages.astype("string").str.extract(r"^\s*(\d{1,3})([YMWD])\s*$")
+    if not (parts[1].notna() | ages.isna()).all() or not parts[1].notna().any():
+        return ages
+    share = parts[1].map({"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25})
+    return parts[0].astype(float) * share.astype(float)
 
 
 def _bands(values: pd.Series, edges: tuple[float, ...]) -> pd.Series:

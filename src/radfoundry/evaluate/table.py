@@ -26,7 +26,13 @@ from radfoundry.evaluate.intervals import (
     wilson,
 )
 from radfoundry.evaluate.parts import Part, Repeat, make_part, parts
-from radfoundry.evaluate.resample import average_precision, draw_blocks, patient_sums, sensitivity_at
+from radfoundry.evaluate.resample import (
+    average_precision,
+    draw_blocks,
+    patient_sums,
+    percentile,
+    sensitivity_at,
+)
 from radfoundry.evaluate.subgroups import groups
 from radfoundry.predictions import validate
 from radfoundry.types import Estimate
@@ -52,7 +58,7 @@ def evaluate(
     `threshold`, else from 0.5 (said in the method); a threshold is never chosen here. Intervals are
     Wilson's and DeLong's where patients own one row each, otherwise clustered by patient. Trivial
     scores follow their metric as `<metric>_trivial`. `subgroups` names covariate columns; a subgroup
-    below `min_n` cases gets no value but a note. Where only one class occurs, AUC and its kin are NaN
+    below `min_n` patients gets no value but a note. Where only one class occurs, AUC and its kin are NaN
     with a note. Raises TableError when the table is wrong.
     """
     table = validate(df)
@@ -79,7 +85,7 @@ def part_estimates(
     for name, value in point.items():
         if only is not None and name not in only:
             continue
-        out.append(_interval(part, name, float(value[0]), drawn.get(name), level))
+        out.append(_interval(part, name, float(value[0]), drawn.get(name), level, seed))
         if name == "auroc" and math.isfinite(value[0]) and only is None:
             out.append(_bootstrap_interval(part, "auroc_bootstrap", float(value[0]), drawn["auroc"], level))
         if only is None and (beside := _trivial(part, name, seed)):
@@ -96,8 +102,9 @@ def _labelled(estimate: Estimate, part: Part) -> Estimate:
 def _subgroup(
     piece: Part, whole: Part, wanted: Sequence[str], min_n: int, *, level: float, n_boot: int, seed: int
 ) -> list[Estimate]:
-    if piece.n < min_n:
-        note = f"too few: {piece.n} cases, at least {min_n} asked for"
+    if piece.n_patients < min_n:
+        has = f"{piece.n} cases" + ("" if piece.n_patients == piece.n else f" of {piece.n_patients} patients")
+        note = f"too few: {has}, at least {min_n} asked for"
         possible = metric_values(whole, np.ones((whole.n_patients, 1)))
         names = [n for n in wanted if n in possible]
         return [
@@ -210,7 +217,9 @@ def _bootstrap(part: Part, n_boot: int, seed: int) -> dict[str, np.ndarray]:
     return {name: np.concatenate([b[name] for b in blocks]) for name in blocks[0]}
 
 
-def _interval(part: Part, name: str, value: float, drawn: np.ndarray | None, level: float) -> Estimate:
+def _interval(
+    part: Part, name: str, value: float, drawn: np.ndarray | None, level: float, seed: int
+) -> Estimate:
     base = Estimate(name, value, level=level, n=part.n, n_clusters=part.n_patients)
     if math.isnan(value):
         return replace(base, note=_why_undefined(part, name))
@@ -220,6 +229,8 @@ def _interval(part: Part, name: str, value: float, drawn: np.ndarray | None, lev
         return _with_notes(part, _wilson(part, base))
     if drawn is None:
         return base
+    if name == "ece":
+        return _ece_interval(part, base, drawn, seed)
     return _with_notes(part, _bootstrap_interval(part, name, value, drawn, level))
 
 
@@ -229,6 +240,9 @@ def _delong(part: Part, name: str, level: float) -> Estimate:
     y = (part.repeats[0].y == positive).astype(int)
     mean = np.mean([placements(y, r.score[:, which]) for r in part.repeats], axis=0)
     found = delong_from(y, mean, level, cluster=part.repeats[0].codes)
+    if found.high < 0.5:
+        doubt = "below one half: does a higher score mean more likely positive?"
+        found = replace(found, note="; ".join(filter(None, (found.note, doubt))))
     return replace(found, name=name, method=_prefix(part) + found.method)
 
 
@@ -237,11 +251,48 @@ def _bootstrap_interval(part: Part, name: str, value: float, drawn: np.ndarray, 
     found = replace(found, method=_prefix(part) + found.method)
     metric = METRICS.get(name.split(":")[0])
     is_share = bool(metric and metric.proportion) or name.startswith(("sensitivity:", "ppv:"))
-    if found.low == found.high and is_share and value in (0.0, 1.0):
-        low, high = wilson(value * part.n_patients, part.n_patients, level)
-        note = "every draw gave the same value: Wilson interval at the number of patients"
+    if math.isnan(found.low) and is_share and value in (0.0, 1.0):
+        n = min(_patients_behind(part, repeat, name) for repeat in part.repeats)
+        low, high = wilson(value * n, n, level)
+        note = f"every draw gave the same value: Wilson interval of {n} patients"
         return replace(found, low=low, high=high, method=_prefix(part) + "Wilson by patients", note=note)
     return found
+
+
+def _patients_behind(part: Part, repeat: Repeat, name: str) -> int:
+    """How many patients have a row in the denominator of a share."""
+    metric, _, label = name.partition(":")
+    one = part.classes.index(label) if label else 0 if metric in ("specificity", "npv") else 1
+    rows = np.ones(len(repeat.y), bool)
+    if metric in ("sensitivity", "specificity"):
+        rows = repeat.y == one
+    elif metric in ("ppv", "npv"):
+        rows = np.asarray(repeat.decision == one)
+    return len(np.unique(repeat.codes[rows]))
+
+
+def _ece_interval(part: Part, base: Estimate, drawn: np.ndarray, seed: int) -> Estimate:
+    """Percentiles reflected about the value, from 0 where chance alone explains the ECE.
+
+    Noise can only add to an ECE, and a resample adds it a second time: plain percentiles lie too high, often
+    above the value itself.
+    """
+    q_low, q_high, _ = percentile(drawn, base.level)
+    if not q_low < q_high:
+        return replace(base, note="no interval: every draw of patients gave the same value")
+    by_chance = base.value <= np.quantile(_ece_by_chance(part, seed), (1 + base.level) / 2)
+    low = 0.0 if by_chance else max(0.0, 2 * base.value - q_high)
+    method = f"{_prefix(part)}patient bootstrap, {len(drawn)} draws, reflected"
+    note = "not above what calibrated scores show by chance" if by_chance else None
+    return replace(base, low=low, high=max(base.value, 2 * base.value - q_low), method=method, note=note)
+
+
+def _ece_by_chance(part: Part, seed: int) -> np.ndarray:
+    """(draws,) mean over repeats, which share the drawn outcomes as they share the true ones."""
+    each = [
+        calibration.ece_by_chance(r.score[:, 0], BINS, rng=np.random.default_rng(seed)) for r in part.repeats
+    ]
+    return np.mean(each, axis=0)
 
 
 def _has_wilson(part: Part, name: str) -> bool:
@@ -273,10 +324,7 @@ def _prevalence(part: Part, level: float) -> Estimate:
 
 def _trivial(part: Part, name: str, seed: int) -> Estimate | None:
     if name == "ece":
-        rng = np.random.default_rng(seed)
-        value = float(
-            np.mean([calibration.ece_if_calibrated(r.score[:, 0], BINS, rng=rng) for r in part.repeats])
-        )
+        value = float(_ece_by_chance(part, seed).mean())
         rule = "expected by chance from perfectly calibrated scores"
     elif name.startswith("auroc") or ":" in name:
         return None
