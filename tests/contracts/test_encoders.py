@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import radfoundry.encoders as encoders
 from radfoundry.cli.main import main
 from radfoundry.encoders.card import EncoderCard
 from radfoundry.encoders.catalogue import random_twin
+from radfoundry.encoders.huggingface import UNPINNED
 from radfoundry.errors import InputMismatch, LicenceNotAccepted, WeightsError
 from tests.encoders.tiny import chest, small_card, write_weights
 
@@ -51,6 +53,7 @@ def test_card_is_complete(name: str) -> None:
     assert card.traps and all(t.strip() for t in card.traps)
     assert kind != "package" or len(card.checksum) == 64
     assert not card.needs or card.extra
+    assert kind != "hf-hub" or re.fullmatch("[0-9a-f]{40}", card.revision) or UNPINNED in card.traps
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -15,14 +15,15 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 import radfoundry.encoders as encoders
-from radfoundry.encoders import dinov2_focus, weights
+from radfoundry.encoders import dinov2_focus, huggingface, weights
 from radfoundry.encoders.nets.densenet import DenseNet121
 from radfoundry.encoders.nets.efficientnet_lite import EfficientNetLite0
 from radfoundry.encoders.nets.mobilenet import MobileNetV2
 from radfoundry.encoders.nets.resnet import ResNet50
 from radfoundry.errors import RadfoundryError, UnknownName, WeightsError
 from radfoundry.optional import available
-from tests.encoders.tiny import chest, small_card, write_hub_folder, write_state_dict
+from radfoundry.preprocess import recipe as recipes
+from tests.encoders.tiny import chest, small_card, write_hub_folder, write_preprocessor, write_state_dict
 
 # Parameters as torchvision's documentation gives them; tensors counted in its published state dicts.
 GOLDEN = [
@@ -168,6 +169,88 @@ def test_local_id_reads_its_own_recipe(name: str, tmp_path: Path) -> None:
     same = encoders.load(card, weights=folder, accept_licences=[card.licence.name])
     batch = np.stack([encoder.prepare(chest())])
     assert np.array_equal(encoder.encode(batch), same.encode(batch))
+
+
+CLIP_PIXELS = {
+    "image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711],
+}  # fmt: skip
+# preprocessor_config.json of the released models, as far as it concerns pixels. XrayCLIP's is as its users
+# report it for vit-b-16: BLIP's processor at 512 without a crop (deepnoid-ai/RadZero, deepghs/imgutils).
+PUBLISHED_PROCESSORS: dict[str, dict[str, Any]] = {
+    "rad-dino": {
+        "image_processor_type": "BitImageProcessor", "size": {"shortest_edge": 518}, "do_center_crop": True,
+        "crop_size": {"height": 518, "width": 518}, "resample": 3, "image_mean": [0.5307] * 3,
+        "image_std": [0.2583] * 3},
+    "dinov2-base": {
+        "image_processor_type": "BitImageProcessor", "size": {"shortest_edge": 256}, "do_center_crop": True,
+        "crop_size": {"height": 224, "width": 224}, "resample": 3, "image_mean": [0.485, 0.456, 0.406],
+        "image_std": [0.229, 0.224, 0.225]},
+    "clip-vit-b16": CLIP_PIXELS | {
+        "feature_extractor_type": "CLIPFeatureExtractor", "size": 224, "crop_size": 224,
+        "do_center_crop": True, "resample": 3},
+    "xrayclip-vit-b16": CLIP_PIXELS | {
+        "image_processor_type": "BlipImageProcessor", "size": {"height": 512, "width": 512}, "resample": 3},
+    "xraysiglip-vit-l16-siglip384": {
+        "image_processor_type": "SiglipImageProcessor", "size": {"height": 512, "width": 512}, "resample": 3,
+        "image_mean": [0.5] * 3, "image_std": [0.5] * 3},
+    # Cards for these do not exist, but they load by id.
+    "(resnet)": {
+        "feature_extractor_type": "ConvNextFeatureExtractor", "size": 224, "crop_pct": 0.875, "resample": 3,
+        "image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]},
+    "(convnext)": {
+        "image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 384}, "crop_pct": None,
+        "resample": 3, "image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]},
+    "(deit)": {
+        "image_processor_type": "DeiTImageProcessor", "size": 256, "crop_size": 224, "do_center_crop": True,
+        "resample": 3, "image_mean": [0.5] * 3, "image_std": [0.5] * 3},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PUBLISHED_PROCESSORS)
+def test_pixels_equal_the_published_processor(name: str, tmp_path: Path) -> None:
+    """On landscape and portrait pictures, so that a squeeze is not taken for a crop or the reverse."""
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(PUBLISHED_PROCESSORS[name]))
+    recipe = huggingface.recipe_from(tmp_path)
+    assert name.startswith("(") or recipe == encoders.card(name).recipe
+    processor = transformers.AutoImageProcessor.from_pretrained(tmp_path, backend="pil")
+    for rows, columns in ((700, 540), (540, 700)):
+        image = chest(rows, columns)
+        stock = processor(np.repeat(image.array.astype(np.uint8)[..., None], 3, axis=2))["pixel_values"][0]
+        assert stock.shape == (3, recipe.input_size, recipe.input_size)
+        assert np.abs(recipes.apply(image, recipe) - stock).max() < 1e-5
+
+
+def test_other_normalisation_than_the_cards_is_refused(tmp_path: Path) -> None:
+    card = small_card("xrayclip-vit-l14")
+    folder = write_hub_folder(card, tmp_path)
+    write_preprocessor(replace(card, recipe=replace(card.recipe, mean=(0.5,) * 3)), folder)
+    with pytest.raises(WeightsError, match=r"normalises with mean \(0\.5, 0\.5, 0\.5\)"):
+        encoders.load(card, weights=folder, accept_licences=[card.licence.name])
+    assert encoders.load(f"local:{folder}").card.recipe.mean == (0.5,) * 3
+
+
+def test_hub_is_asked_for_the_cards_commit_and_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub
+
+    asked: list[tuple[str, list[str]]] = []
+    folders: dict[str, Path] = {}
+
+    def snapshot(repo: str, *, revision: str, allow_patterns: list[str], **_: object) -> str:
+        asked.append((revision, allow_patterns))
+        return str(folders[repo])
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    for name, pattern in (("rad-dino", "*.safetensors"), ("clip-vit-b16", "pytorch_model.bin")):
+        card = small_card(name)
+        folder = folders[card.source.removeprefix("hf-hub:")] = write_hub_folder(card, tmp_path / name)
+        reference = encoders.load(card, weights=folder)
+        if pattern.endswith(".bin"):
+            torch.save(load_file(folder / "model.safetensors"), folder / pattern)
+            (folder / "model.safetensors").unlink()
+        encoder = encoders.load(card)
+        assert asked.pop() == (card.revision, ["*.json", pattern]) and len(card.revision) == 40
+        batch = np.stack([encoder.prepare(chest())])
+        assert np.allclose(encoder.encode(batch), reference.encode(batch), rtol=1e-5, atol=1e-6)
 
 
 def test_a_convolutional_model_by_id(tmp_path: Path) -> None:

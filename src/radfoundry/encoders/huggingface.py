@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from math import isclose
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,10 @@ FIXED_SIZE = ("clip_vision_model", "siglip_vision_model")
 NEEDS = ("torch", "transformers")
 PHOTOGRAPHS = "trained on photographs: on radiographs it sees texture and edges, not findings"
 LATERAL = "the centre crop loses the lateral lung in landscape films"
+UNPINNED = "no commit is pinned, so `main` is read and may change: name one with --revision"
+KEEPS_RATIO = ("CLIP", "ChineseCLIP", "Bit", "ConvNext")
+"""Image processors that take a bare number for the shortest edge; the others squeeze to a square."""
+CONVNEXT_WARPS_FROM, CONVNEXT_CROP = 384, 224 / 256
 
 
 def _vit(hidden: int, layers: int, heads: int, image: int, patch: int, **more: Any) -> dict[str, Any]:
@@ -59,6 +64,7 @@ RAD_DINO = EncoderCard(
     name="rad-dino",
     title="RAD-DINO ViT-B/14, chest radiographs",
     source="hf-hub:microsoft/rad-dino",
+    revision="110cbc18d5133582e320b43d53bf5c44e410c936",
     licence=MIT,
     modalities=RADIOGRAPH,
     recipe=RAD_DINO_RECIPE,
@@ -86,13 +92,18 @@ RAD_DINO_MAIRA_2 = EncoderCard(
     needs=NEEDS,
     extra="hf",
     citation="Bannur et al. 2024, MAIRA-2, arXiv:2406.04449",
-    traps=(LATERAL, "trained on more, partly private data: overlap with a test set cannot be audited"),
+    traps=(
+        LATERAL,
+        "trained on more, partly private data: overlap with a test set cannot be audited",
+        UNPINNED,
+    ),
     architecture=_dinov2(768, 12, 12),
 )
 MEDSIGLIP = EncoderCard(
     name="medsiglip",
     title="MedSigLIP 448, medical images and text",
     source="hf-hub:google/medsiglip-448",
+    revision="9cea28a1a1195f665105faa6e8544c112fd960a4",
     licence=HAI_DEF,
     modalities=(*RADIOGRAPH, "CT", "MR", "XC", "OP", "SM"),
     colour=True,
@@ -113,6 +124,8 @@ CLIP_B16 = EncoderCard(
     name="clip-vit-b16",
     title="OpenAI CLIP ViT-B/16",
     source="hf-hub:openai/clip-vit-base-patch16",
+    revision="57c216476eefef5ab752ec549e440a49ae4ae5f3",
+    weights_file="pytorch_model.bin",  # no safetensors for certain: the repository is older than they are
     licence=MIT,
     modalities=RADIOLOGY_2D,
     colour=True,
@@ -128,11 +141,14 @@ CLIP_B16 = EncoderCard(
 )
 
 
-def _dinov2_card(size: str, letter: str, dim: int, layers: int, heads: int, **more: Any) -> EncoderCard:
+def _dinov2_card(
+    size: str, letter: str, dim: int, layers: int, heads: int, revision: str, **more: Any
+) -> EncoderCard:
     return EncoderCard(
         name=f"dinov2-{size}",
         title=f"DINOv2 ViT-{letter}/14",
         source=f"hf-hub:facebook/dinov2-{size}",
+        revision=revision,
         licence=APACHE,
         modalities=RADIOLOGY_2D,
         colour=True,
@@ -147,35 +163,43 @@ def _dinov2_card(size: str, letter: str, dim: int, layers: int, heads: int, **mo
     )
 
 
+STANFORD_REVISIONS = {"XraySigLIP__vit-l-16-siglip-384__webli": "e80904a69fa4c2517670950e444f8c9d626d84c3"}
+
+
 def _stanford_card(loss: str, backbone: str) -> EncoderCard:
     """One of StanfordAIMI's eight: the name is loss x backbone, and the backbone decides the loader."""
-    short, size, dim, architecture = {
-        "vit-b-16__laion2b-s34b-b88k": ("vit-b16", 224, 512, _vit(768, 12, 12, 224, 16)),
-        "vit-l-14__laion2b-s32b-b82k": ("vit-l14", 224, 768, _vit(1024, 24, 16, 224, 14)),
-        "vit-b-16-siglip-512__webli": ("vit-b16-siglip512", 512, 768, _vit(768, 12, 12, 512, 16)),
-        "vit-l-16-siglip-384__webli": ("vit-l16-siglip384", 512, 1024, _vit(1024, 24, 16, 512, 16)),
+    short, dim, architecture = {
+        "vit-b-16__laion2b-s34b-b88k": ("vit-b16", 512, _vit(768, 12, 12, 512, 16)),
+        "vit-l-14__laion2b-s32b-b82k": ("vit-l14", 768, _vit(1024, 24, 16, 512, 14)),
+        "vit-b-16-siglip-512__webli": ("vit-b16-siglip512", 768, _vit(768, 12, 12, 512, 16)),
+        "vit-l-16-siglip-384__webli": ("vit-l16-siglip384", 1024, _vit(1024, 24, 16, 512, 16)),
     }[backbone]
     siglip = "siglip" in backbone
     architecture["intermediate_size"] = 4 * architecture["hidden_size"]
     kind: dict[str, Any] = {"model_type": "siglip_vision_model"}
     if not siglip:
         kind = {"model_type": "clip_vision_model", "projection_dim": dim}
-    recipe = Recipe("shortest-edge", size, size, mean=CLIP_MEAN, std=CLIP_STD)
-    if siglip:
-        recipe = Recipe("exact", size, mean=HALF, std=HALF)
+    mean, std = (HALF, HALF) if siglip else (CLIP_MEAN, CLIP_STD)
     traps = [
         "the abstract that used these does not say which of the eight it used: report the full name",
         "the mapping from DICOM to 8 bit used in training is unstated",
+        "squeezed to 512x512 without a crop: the film's aspect ratio is lost",
     ]
     if "384" in backbone:
         traps.append("named 384, runs at 512x512")
+    if "vit-l-14" in backbone:
+        traps.append("512x512 is what its siblings take; a folder that takes another size is refused")
+    revision = STANFORD_REVISIONS.get(f"{loss}__{backbone}", "main")
+    if revision == "main":
+        traps.append(UNPINNED)
     return EncoderCard(
         name=f"{loss.lower()}-{short}",
         title=f"{loss} {short}, chest radiographs and reports",
         source=f"hf-hub:StanfordAIMI/{loss}__{backbone}",
+        revision=revision,
         licence=CC_BY_NC,
         modalities=RADIOGRAPH,
-        recipe=recipe,
+        recipe=Recipe("exact", 512, mean=mean, std=std),
         output=POOLED if siglip else PROJECTED,
         dim=dim,
         needs=NEEDS,
@@ -187,10 +211,10 @@ def _stanford_card(loss: str, backbone: str) -> EncoderCard:
 
 
 DINOV2 = (
-    _dinov2_card("small", "S", 384, 12, 6),
-    _dinov2_card("base", "B", 768, 12, 12),
-    _dinov2_card("large", "L", 1024, 24, 16),
-    _dinov2_card("giant", "g", 1536, 40, 24, use_swiglu_ffn=True),
+    _dinov2_card("small", "S", 384, 12, 6, "ed25f3a31f01632728cabb09d1542f84ab7b0056"),
+    _dinov2_card("base", "B", 768, 12, 12, "f9e44c814b77203eaa57a6bdbbd535f21ede1415"),
+    _dinov2_card("large", "L", 1024, 24, 16, "47b73eefe95e8d44ec3623f8890bd894b6ea2d6c"),
+    _dinov2_card("giant", "g", 1536, 40, 24, "611a9d42f2335e0f921f1e313ad3c1b7178d206d", use_swiglu_ffn=True),
 )
 STANFORD = tuple(
     _stanford_card(loss, backbone)
@@ -221,6 +245,7 @@ def build(request: Request) -> Backend:
         config = read_config(folder)
         model_class, embed = _tower(config)
         _check_width(card, config, folder)
+        _check_normalisation(card, folder)
         model = _from_folder(model_class, folder, config, pooler=embed is not _first_token)
         digest = weights.digest(folder)
     forward, engine = runner(model, request, embed)
@@ -262,7 +287,8 @@ def folder_of(card: EncoderCard, given: Path | None, revision: str | None) -> tu
     if card.source.startswith("local:"):
         return weights.existing(Path(card.source.removeprefix("local:")).expanduser(), card), ""
     repo = card.source.removeprefix("hf-hub:")
-    return weights.hub_folder(repo, revision or card.revision, card)
+    patterns = ("*.json", card.weights_file or "*.safetensors")
+    return weights.hub_folder(repo, revision or card.revision, card, patterns=patterns)
 
 
 def read_config(folder: Path) -> Any:
@@ -296,9 +322,13 @@ def recipe_from(folder: Path) -> Recipe:
             f"{folder} holds no preprocessor_config.json, so nothing says how to prepare images."
         )
     stated = json.loads(path.read_text())
-    size = stated.get("size", 224)
-    edge, exact = _edge(size, path)
+    kind = stated.get("image_processor_type") or stated.get("feature_extractor_type") or ""
+    edge, exact = _edge(stated.get("size", 224), path, kind.startswith(KEEPS_RATIO))
     crop = _edge(stated["crop_size"], path)[0] if stated.get("do_center_crop") else None
+    if kind.startswith("ConvNext"):
+        exact = edge >= CONVNEXT_WARPS_FROM
+        if not exact:
+            edge, crop = int(edge / (stated.get("crop_pct") or CONVNEXT_CROP)), edge
     if not exact and crop is None:
         raise WeightsError(f"{path} keeps the aspect ratio without a crop, but batches need one size.")
     filters = {1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box"}
@@ -321,10 +351,10 @@ def width(config: Any) -> int:
     return int(getattr(config, "hidden_size", None) or config.hidden_sizes[-1])
 
 
-def _edge(size: Any, path: Path) -> tuple[int, bool]:
+def _edge(size: Any, path: Path, keeps_ratio: bool = False) -> tuple[int, bool]:
     """(pixels, whether both edges are fixed) from the several ways processors state a size."""
     if isinstance(size, int):
-        return size, True
+        return size, not keeps_ratio
     if "shortest_edge" in size:
         return int(size["shortest_edge"]), False
     if size.get("height") != size.get("width"):
@@ -367,6 +397,21 @@ def _check_width(card: EncoderCard, config: Any, folder: Path) -> None:
     if config.model_type in FIXED_SIZE and size != card.recipe.input_size:
         raise WeightsError(
             f"{folder} takes {size} pixels, {card.name} {card.recipe.input_size}: it is another model."
+        )
+
+
+def _check_normalisation(card: EncoderCard, folder: Path) -> None:
+    """Mean and std leave no trace in the tensors, and wrong ones give plausible, wrong vectors."""
+    if not (folder / "preprocessor_config.json").is_file():
+        return
+    stated, ours = recipe_from(folder), card.recipe
+    theirs_and_ours = zip(
+        (*(stated.mean or ()), *(stated.std or ())), (*(ours.mean or ()), *(ours.std or ())), strict=False
+    )
+    if not all(isclose(a, b, abs_tol=1e-4) for a, b in theirs_and_ours):
+        raise WeightsError(
+            f"{folder} normalises with mean {stated.mean} and std {stated.std}, {card.name} with "
+            f"{ours.mean} and {ours.std}: another model. Use the id local:{folder} to run it as it states."
         )
 
 
