@@ -14,7 +14,9 @@ from sklearn.preprocessing import StandardScaler
 from radfoundry import adapt
 from radfoundry.adapt import persist, probe
 from radfoundry.adapt.logistic import FALLBACK, LogisticPath, rotation
+from radfoundry.adapt.prior import AtTrainingPrevalence
 from radfoundry.errors import InputError, MissingExtra, NotEnoughData, UnknownName, WeightsError
+from radfoundry.splits import Fold as SplitFold
 
 from ._made import embeddings
 
@@ -180,6 +182,23 @@ def test_cross_predict_classes_estimators_and_factories() -> None:
     assert a.equals(b) and {"score:0", "score:1", "score:2"} <= set(a.columns)
 
 
+def test_cross_predict_of_named_labels_is_a_prediction_table() -> None:
+    X, y, patient = embeddings(80, 6, effect=3)
+    named = np.where(y == 1, "sick", "healthy")
+    plain = adapt.cross_predict("logistic", X, y, halves(patient), patient, threshold_rule="youden")
+    found = adapt.cross_predict("logistic", X, named, halves(patient), patient, threshold_rule="youden")
+    assert found.equals(plain) and found.y_true.isin((0, 1)).all()
+
+
+def test_cross_predict_refuses_validation_patients_who_are_tested_or_trained_on() -> None:
+    X, y, patient = embeddings(80, 6)
+    fold = halves(patient)[0]
+    for other, words in ((fold.test, "validation and test"), (fold.train, "training and validation")):
+        leaky = SplitFold(fold.train, fold.test, validation=other[:10])
+        with pytest.raises(InputError, match=f"both {words} of repeat 0, fold 0"):
+            adapt.cross_predict("logistic", X, y, [leaky], patient, threshold_rule="youden")
+
+
 def test_cross_predict_refuses_leaks_and_missing_classes() -> None:
     X, y, patient = embeddings(40, 4)
     rows = np.arange(40)
@@ -189,6 +208,13 @@ def test_cross_predict_refuses_leaks_and_missing_classes() -> None:
         adapt.cross_predict("logistic", X, y, [Fold(rows[y == 0], rows[y == 1])])
     with pytest.raises(InputError, match="no folds"):
         adapt.cross_predict("logistic", X, y, [])
+
+
+def test_a_balanced_head_at_its_training_prevalence_is_saved(tmp_path) -> None:
+    X, y, _ = embeddings(60, 5)
+    fitted = AtTrainingPrevalence(adapt.make_head("logistic")).fit(X, y)
+    read = adapt.load_head(adapt.save_head(fitted, tmp_path / "head.skops"))
+    np.testing.assert_array_equal(read.predict_proba(X), fitted.predict_proba(X))
 
 
 class Foreign(ClassifierMixin, BaseEstimator):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import f1_score, roc_curve
 
 from radfoundry.adapt import prior
@@ -49,6 +50,25 @@ def test_correct_classes_agrees_with_binary() -> None:
 def test_correct_refuses(p, q, word) -> None:
     with pytest.raises(InputError, match=word):
         prior.correct(np.array(p), q)
+
+
+def test_a_balanced_head_is_moved_back_to_its_training_prevalence() -> None:
+    """Ten positives in a hundred without any signal: a balanced head says one half, the moved one a tenth."""
+    y = (np.arange(100) < 10).astype(int)
+    moved = prior.AtTrainingPrevalence(AlwaysHalf()).fit(np.zeros((100, 2)), y)
+    np.testing.assert_allclose(moved.predict_proba(np.zeros((3, 2))), [[0.9, 0.1]] * 3)
+    assert moved.predict(np.zeros((3, 2))).tolist() == [0, 0, 0]
+
+
+class AlwaysHalf(ClassifierMixin, BaseEstimator):
+    """What balanced training leaves where the features say nothing."""
+
+    def fit(self, X, y, groups=None):
+        self.classes_ = np.unique(y)
+        return self
+
+    def predict_proba(self, X):
+        return np.full((len(X), 2), 0.5)
 
 
 Y = np.array([0, 0, 0, 0, 1, 0, 1, 1, 0, 1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import combinations
 from typing import Any, Protocol
 
 import numpy as np
@@ -55,12 +56,13 @@ def cross_predict(
 
     head: a name for `make_head`, an estimator (cloned) or a function that makes one. X: (n, p);
     y: (n,) labels; groups: (n,) patients (default: every row its own). With two classes `score` is the
-    probability of the larger label; with more there is one `score:<class>` a class. threshold_rule
-    (two classes, see `thresholds.choose`) is applied to the fold's `validation` rows where it has any,
-    else to inner out-of-fold scores of the training rows, never to the test rows; it fills `threshold`,
-    `decision` and `inner_auroc`, the AUC of the scores it was chosen on (a pipeline may be selected by it).
+    probability of the larger label (in the order of np.unique), and `y_true` is 1 for it; with more there is
+    one `score:<class>` a class. threshold_rule (two classes, see `thresholds.choose`) is applied to the
+    fold's `validation` rows where it has any, else to inner out-of-fold scores of the training rows, never
+    to the test rows; it fills `threshold`, `decision` and `inner_auroc`, the AUC of the scores it was chosen
+    on (a pipeline may be selected by it).
 
-    InputError: a patient on both sides of a fold. NotEnoughData: a class is absent from a training part.
+    InputError: a patient in two parts of a fold. NotEnoughData: a class is absent from a training part.
     """
     X, y = np.asarray(X), np.asarray(y)
     groups = np.arange(len(y)) if groups is None else np.asarray(groups)
@@ -76,8 +78,9 @@ def cross_predict(
         with threadpool_limits(1 if len(fold.train) < SMALL else None):
             fitted, threshold, inner = _fit(head, X[fold.train], y[fold.train], groups[fold.train],
                                             threshold_rule, seed, n_jobs, validation)  # fmt: skip
+        truth = y if len(classes) != 2 else (y == classes[1]).astype(int)
         rows = {"case_id": names[fold.test], "patient_id": groups[fold.test].astype(str), "target": target,
-                "y_true": y[fold.test]}  # fmt: skip
+                "y_true": truth[fold.test]}  # fmt: skip
         rows |= _scores(fitted.predict_proba(X[fold.test]), classes, threshold)
         rows |= {"model": model or (head if isinstance(head, str) else type(fitted).__name__)}
         rows |= {"split": "test", "repeat": fold.repeat, "fold": fold.fold, "seed": seed}
@@ -90,10 +93,12 @@ def cross_predict(
 
 
 def _check_fold(fold: FoldLike, y: np.ndarray, groups: np.ndarray, classes: np.ndarray) -> None:
-    shared = np.intersect1d(groups[fold.train], groups[fold.test])
     where = f"repeat {fold.repeat}, fold {fold.fold}"
-    if len(shared):
-        raise InputError(f"{len(shared)} patients are in both training and test of {where}; split by patient")
+    parts = {"training": fold.train, "validation": getattr(fold, "validation", None), "test": fold.test}
+    for (a, one), (b, other) in combinations(((k, v) for k, v in parts.items() if v is not None), 2):
+        shared = np.intersect1d(groups[one], groups[other])
+        if len(shared):
+            raise InputError(f"{len(shared)} patients are in both {a} and {b} of {where}; split by patient")
     absent = np.setdiff1d(classes, y[fold.train])
     if len(absent):
         raise NotEnoughData(f"class {absent[0]} is absent from the training part of {where}; use fewer folds")
@@ -119,10 +124,12 @@ def _fit(
     fitted = fresh().fit(X, y, groups=groups)
     if rule is None:
         return fitted, None, np.nan
+    larger = np.unique(y)[1]
     if validation is not None:
-        positive, score = (validation[1] == np.max(y)).astype(int), fitted.predict_proba(validation[0])[:, 1]
+        positive = (validation[1] == larger).astype(int)
+        score = fitted.predict_proba(validation[0])[:, 1]
     else:
-        positive = (y == np.max(y)).astype(int)
+        positive = (y == larger).astype(int)
         score = _inner_scores(fresh, X, y, groups, inner_splits(positive, groups, THRESHOLD_FOLDS, seed))
     return fitted, choose(positive, score, rule), float(roc_auc_score(positive, score))
 

@@ -12,6 +12,7 @@ from radfoundry.errors import WeightsError
 TRUSTED = (
     "radfoundry.adapt.logistic.LogisticPath",
     "radfoundry.adapt.mlp.BalancedEpochMLP",
+    "radfoundry.adapt.prior.AtTrainingPrevalence",
     "radfoundry.adapt.probe.Head",
     "sklearn.calibration._CalibratedClassifier",
     "sklearn.calibration._SigmoidCalibration",
