@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from radfoundry.audit import baselines, checks, duplicates
+from radfoundry.audit import baselines, checks, duplicates, explanations
+from radfoundry.audit.evidence import RAW_PIXELS, Evidence, parts_of
 from radfoundry.audit.items import Audit
 from radfoundry.cohort import Cohort
 from radfoundry.errors import NotEnoughData, TableError
@@ -45,10 +46,10 @@ def audit(
     prints = duplicates.fingerprint(_jobs(cohort), workers=workers)
     task, refusal = _task(cohort, target, folds, seed)
     features = {name: baselines.align(cohort, found) for name, found in (embeddings or {}).items()}
-    if len(prints.row) and checks.RAW_PIXELS not in features:
-        features[checks.RAW_PIXELS] = prints.pixels(len(cohort)).astype(np.float64)
-    evidence = checks.Evidence(
-        cohort, target, task, refusal, checks.parts_of(cohort, folds, score), prints,
+    if len(prints.row) and RAW_PIXELS not in features:
+        features[RAW_PIXELS] = prints.pixels(len(cohort)).astype(np.float64)
+    evidence = Evidence(
+        cohort, target, task, refusal, parts_of(cohort, folds, score), prints,
         dict(embeddings or {}), features, head, seed,
         n_perm or (200 if head == baselines.FAST_HEAD else 20), n_boot,
     )  # fmt: skip
@@ -57,7 +58,7 @@ def audit(
         say(check.__name__.replace("_", " "))
         items.append(check(evidence))
     if score is not None:
-        items.append(checks.predictions(evidence, score))
+        items.append(explanations.predictions(evidence, score))
     return Audit(cohort.name, target, tuple(items))
 
 
@@ -67,10 +68,10 @@ CHECKS = (
     checks.embedding_duplicates,
     checks.counts,
     checks.covariates,
-    checks.metadata,
-    checks.shuffled,
-    checks.encoder_floor,
-    checks.place,
+    explanations.metadata,
+    explanations.shuffled,
+    explanations.encoder_floor,
+    explanations.place,
 )
 
 
