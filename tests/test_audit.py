@@ -26,6 +26,8 @@ from radfoundry.audit import (
     comparison,
     confounding,
     duplicates,
+    evidence,
+    explanations,
 )
 from radfoundry.audit import run as audit_run
 from radfoundry.cohort import Cohort
@@ -293,6 +295,66 @@ def test_score_that_only_repeats_age_is_said_to_add_nothing(make) -> None:
     item = look(cohort, score=scored).item("score")
     assert item.status == "warn"
     assert item.rows[0]["verdict"] != "better"
+
+
+def predicted(cohort: Cohort, **columns: object) -> pd.DataFrame:
+    y = cohort.table["y:sick"].to_numpy(int)
+    score = y + np.random.default_rng(1).normal(size=len(y))
+    table = pd.DataFrame({"case_id": cohort.table["case_id"], "target": "sick", "y_true": y, "score": score})
+    return table.assign(**columns)
+
+
+def test_predictions_of_other_cases_do_not_stop_the_audit(make) -> None:
+    cohort = make(40, age=np.arange(40.0))
+    found = look(cohort, score=predicted(cohort, case_id="elsewhere"))
+    assert found.item("score").status == "skipped" and "no tested case" in found.item("score").summary
+    assert look(cohort, score=predicted(cohort, target="y")).item("score").status != "skipped"
+    assert look(cohort, score=predicted(cohort, target="other")).item("score").status == "skipped"
+
+
+def test_predictions_with_another_truth_fail(make) -> None:
+    cohort = make(40)
+    table = predicted(cohort)
+    table.loc[[3, 7], "y_true"] = 1 - table.loc[[3, 7], "y_true"]
+    item = look(cohort, score=table).item("score")
+    assert item.status == "fail" and "in 2 of 40 cases" in item.summary
+
+
+def test_scores_of_training_cases_are_not_believed(make) -> None:
+    cohort = make(80)
+    part = np.where(np.arange(80) < 40, "train", "test")
+    table = predicted(cohort, split=part)
+    table["score"] = table["score"].where(part == "test", 9.0 * table["y_true"])  # learned by heart
+    [found] = look(cohort, score=table).item("score").estimates
+    assert found.n == 40
+    assert found.value == pytest.approx(roc_auc_score(table["y_true"][40:], table["score"][40:]))
+
+
+def test_split_and_named_folds_of_predictions_reveal_a_shared_picture(make) -> None:
+    cohort = make(40)
+    make.images["1.png"] = make.images["0.png"]
+    for column, values in (("fold", ["left", "right"] * 20), ("split", ["train", "test"] * 20)):
+        item = look(cohort, score=predicted(cohort, **{column: values})).item("duplicates")
+        assert item.status == "fail", column
+
+
+def test_few_shuffles_of_few_cases_raise_no_false_alarm() -> None:
+    """Twenty shuffles of 30 cases: their median is off 0.50 by more than 0.05 in one cohort of seven."""
+    alarms, stray = 0, 0
+    for seed in range(25):
+        rng = np.random.default_rng(seed)
+        task = baselines.make_task("sick", np.arange(30) % 2, np.arange(30).astype(str), seed=seed)
+        vectors, cohort = (
+            rng.normal(size=(30, 40)),
+            Cohort(pd.DataFrame({"case_id": np.arange(30)}), Path(".")),
+        )
+        item = explanations.shuffled(
+            evidence.Evidence(cohort, "sick", task, "", (), None, {}, {"trained": vectors}, seed=seed,
+                              n_perm=20, n_boot=20)
+        )  # fmt: skip
+        alarms += item.status == "fail"
+        stray += abs(item.estimates[1].value - 0.5) > 0.05
+    assert alarms == 0 and stray >= 2
 
 
 # --- counts and odd targets ----------------------------------------------------------------------------

@@ -11,10 +11,12 @@ import pandas as pd
 from radfoundry.audit import baselines, duplicates
 from radfoundry.audit.baselines import Task
 from radfoundry.cohort import Cohort
+from radfoundry.predictions import class_name
 from radfoundry.splits import Fold
 from radfoundry.types import Embeddings
 
 RAW_PIXELS = "raw-pixels"
+SEEN = ("train", "training", "validation", "valid", "val")  # parts whose scores are not to be believed
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class Evidence:
 def parts_of(
     cohort: Cohort, folds: Sequence[Fold] | None, predictions: pd.DataFrame | None
 ) -> list[np.ndarray]:
-    """Who is kept apart from whom: by the `split` column, by each fold, by the folds of predictions."""
+    """Who is kept apart from whom: by the `split` column, by each fold, by split and folds of predictions."""
     n, found = len(cohort), []
     if "split" in cohort.table:
         split = cohort.table["split"]
@@ -75,13 +77,30 @@ def parts_of(
         both = np.intersect1d(fold.train, fold.test)
         side[both] = "train and test"
         found.append(side)
-    if predictions is not None and "fold" in predictions:
-        place = {case: row for row, case in enumerate(cohort.table["case_id"].astype(str))}
-        repeats = predictions["repeat"] if "repeat" in predictions else pd.Series(0, index=predictions.index)
-        for _, group in predictions.groupby(repeats.fillna(0)):
-            side = np.full(n, "", object)
-            for case, fold in zip(group["case_id"].astype(str), group["fold"], strict=True):
-                if case in place and not pd.isna(fold):
-                    side[place[case]] = f"fold {int(fold)}"
-            found.append(side)
+    if predictions is not None:
+        found += _parts_of_predictions(cohort, predictions)
     return found
+
+
+def _parts_of_predictions(cohort: Cohort, table: pd.DataFrame) -> list[np.ndarray]:
+    place = {case: row for row, case in enumerate(cohort.table["case_id"].astype(str))}
+
+    def sides(rows: pd.DataFrame, column: str, prefix: str = "") -> np.ndarray:
+        side = np.full(len(cohort), "", object)
+        for case, part in zip(rows["case_id"].astype(str), rows[column], strict=True):
+            if case in place and not pd.isna(part):
+                side[place[case]] = f"{prefix}{class_name(part)}"
+        return side
+
+    if "fold" in table:
+        tested = tested_rows(table)
+        repeats = tested["repeat"] if "repeat" in tested else pd.Series(0, index=tested.index)
+        return [sides(group, "fold", "fold ") for _, group in tested.groupby(repeats.fillna(0))]
+    return [sides(table, "split")] if "split" in table and table["split"].nunique() > 1 else []
+
+
+def tested_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Predictions without those of training and validation cases, where a column `split` tells them."""
+    if "split" not in table:
+        return table
+    return table[~table["split"].astype(str).str.casefold().isin(SEEN)]

@@ -13,7 +13,7 @@ import pandas as pd
 
 from radfoundry.audit import baselines, confounding
 from radfoundry.audit.comparison import Comparison, adds_over
-from radfoundry.audit.evidence import Evidence
+from radfoundry.audit.evidence import Evidence, tested_rows
 from radfoundry.audit.items import AuditItem, Status
 from radfoundry.errors import NotEnoughData
 from radfoundry.types import Estimate
@@ -95,7 +95,8 @@ def shuffled(e: Evidence) -> AuditItem:
         f"between {low:.2f} and {high:.2f} (p = {p:.3g})."
     )
     # Under exchangeable labels the floor is centred on 0.5: a centre elsewhere is a fault of the protocol.
-    if abs(middle - 0.5) > 0.05:
+    # The median of few runs on few cases strays by chance (standard error 1.25 sd / sqrt(runs)).
+    if abs(middle - 0.5) > max(0.05, 3 * 1.25 * floor.std() / len(floor) ** 0.5):
         advice = "Look for a leak in the folds or the preprocessing: nothing may predict shuffled labels."
         return AuditItem(name, "fail", f"{says} That floor is not at 0.50.", estimates, advice=advice)
     if p > 0.05:
@@ -193,9 +194,22 @@ def predictions(e: Evidence, table: pd.DataFrame) -> AuditItem:
     if e.task is None or e.task.columns > 1 or "score" not in table:
         return AuditItem(name, "skipped", e.refusal or "Only a two-class score is compared.")
     if "target" in table:
-        table = table[table["target"].astype(str) == e.target]
+        named = table["target"].astype(str)
+        table = table if set(named) == {"y"} else table[named == e.target]  # y: no target was named
+    table = tested_rows(table)
+    table = table[table["case_id"].astype(str).isin(e.case[e.task.known])]
     if table.empty:
-        return AuditItem(name, "skipped", f"The predictions have no rows for {e.target}.")
+        return AuditItem(
+            name, "skipped", f"The predictions have no tested case of this cohort for {e.target}.",
+            advice="Give predictions with the case_id of the cohort and the name of its target.",
+        )  # fmt: skip
+    if contrary := _contrary_truths(e, table):
+        return AuditItem(
+            name, "fail",
+            f"y_true of the predictions differs from the label of the cohort in {contrary} of "
+            f"{table['case_id'].nunique()} cases (1 is class {e.task.classes[1]} here).",
+            advice="Find out which is right, and whether 0 and 1 were exchanged.",
+        )  # fmt: skip
     models = table["model"].astype(str) if "model" in table else pd.Series("the model", index=table.index)
     found, rows, sentences, status = [], [], [], "ok"
     for model, group in table.groupby(models):
@@ -214,6 +228,17 @@ def predictions(e: Evidence, table: pd.DataFrame) -> AuditItem:
     text = " ".join(sentences) or " ".join(f"{x.model}: {x}." for x in found)
     advice = "Do not claim that the images add to what the covariates say." if status != "ok" else ""
     return AuditItem(name, "warn" if status == "warn" else "ok", text, found, rows, advice)
+
+
+def _contrary_truths(e: Evidence, table: pd.DataFrame) -> int:
+    """How many cases carry another truth in the predictions than in the cohort."""
+    assert e.task is not None  # the caller returns before, when there is no task
+    if "y_true" not in table:
+        return 0
+    label = pd.Series(e.task.code, index=e.case)
+    given = pd.to_numeric(table["y_true"], errors="coerce").to_numpy(float)
+    own = table["case_id"].astype(str).map(label).to_numpy(float)
+    return int(table["case_id"][np.isfinite(given) & (given != own)].nunique())
 
 
 def _compare(e: Evidence, first: np.ndarray, second: np.ndarray, baseline: str, model: str) -> Comparison:

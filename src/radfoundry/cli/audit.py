@@ -72,6 +72,8 @@ class AuditCommand:
             from radfoundry.predictions import read_predictions
 
             score = read_predictions(self.predictions)
+            for note in score.attrs["notes"]:
+                print(f"note: {note}", file=sys.stderr)
         found = audit(
             cohort,
             self.target,
