@@ -442,6 +442,22 @@ def test_better_worse_and_equivalent_follow_the_rule() -> None:
     assert (same.difference.low, same.difference.high) == (0.0, 0.0)
 
 
+def test_repeats_of_cross_validation_are_averaged_by_their_areas() -> None:
+    one, other, y = scores(2, (0.5, 0.9))
+    for who in (np.arange(200), np.arange(200) // 2):
+        found = adds_over(np.stack([one, other]), np.stack([other, other]), y, who, n_boot=200)
+        areas = [roc_auc_score(y, s) for s in (one, other)]
+        assert found.baseline.value == pytest.approx(np.mean(areas))
+        assert found.model.value == pytest.approx(areas[1])
+        same = adds_over(np.stack([one] * 3), np.stack([other] * 3), y, who, n_boot=200)
+        alone = adds_over(one, other, y, who, n_boot=200)
+        assert (same.difference.low, same.difference.high) == pytest.approx(
+            (alone.difference.low, alone.difference.high)
+        )
+    with pytest.raises(TableError, match="2 and 1 repeats"):
+        adds_over(np.stack([one, other]), other, y, np.arange(200))
+
+
 def test_small_sample_is_not_distinguishable_and_says_so() -> None:
     a, b, y = scores(1, (1.0, 1.0), n=60)
     found = adds_over(a, b, y, np.arange(60), baseline="age, sex and view")

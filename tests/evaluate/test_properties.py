@@ -193,6 +193,14 @@ def test_curves_agree_with_the_points_they_pass() -> None:
     assert ((pr["low"] <= pr["precision"]) & (pr["precision"] <= pr["high"])).mean() > 0.9
 
 
+def test_curves_of_repeats_are_the_mean_of_their_curves() -> None:
+    y, a = sample(120)
+    b = np.random.default_rng(5).random(120)
+    for draw, height in ((curves.roc_curve, "sensitivity"), (curves.pr_curve, "precision")):
+        one, other, both = (draw(y, s, n=20, rng=np.random.default_rng(0)) for s in (a, b, np.stack([a, b])))
+        np.testing.assert_allclose(both[height], (one[height] + other[height]) / 2)
+
+
 def test_paired_tests_see_a_difference_and_none_where_there_is_none() -> None:
     y, a = sample(150)
     noise = np.random.default_rng(3).random(150)
@@ -301,6 +309,16 @@ def test_one_patient_gives_no_interval() -> None:
         cl.brier, y, score, 1 - score, np.zeros(30), n=200, rng=np.random.default_rng(0)
     )
     assert math.isnan(both.low) and math.isnan(both.p)
+
+
+def test_an_ece_of_zero_and_a_constant_difference_are_no_certainties() -> None:
+    e = next(e for e in evaluate(table_of([0, 1] * 5, np.full(10, 0.5)), n_boot=200) if e.name == "ece")
+    assert e.value == e.low == 0 and e.high > 0.1
+    y, right, wrong = np.array([0, 1] * 3), np.array([0, 1] * 3), np.array([1, 0] * 3)
+    alike = compare.paired_bootstrap(cl.brier, y, right, wrong, n=200, rng=np.random.default_rng(0))
+    assert alike.difference == -1 and math.isnan(alike.low) and math.isnan(alike.p)
+    same = compare.paired_bootstrap(cl.brier, y, right, right, n=200, rng=np.random.default_rng(0))
+    assert (same.low, same.high, same.p) == (0, 0, 1)
 
 
 @pytest.mark.parametrize(("power", "truth"), [(1.0, 0.0), (0.5, 0.0824)])

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import auc as area
 
 from radfoundry.cli.main import main
 from radfoundry.errors import TableError
@@ -176,6 +177,28 @@ def test_compare_uses_folds_when_both_tables_tell_them() -> None:
     assert "Bayesian correlated t" in folded.note and folded.n == 200
 
 
+def test_every_auc_of_repeated_validation_is_the_mean_over_repeats(files, tmp_path, capsys) -> None:
+    """The estimate, both tests and the curve speak of one number, not of scores averaged over repeats too."""
+    a, b = (
+        pd.concat([table(seed=10 * s + r, shift=d, model=m, repeat=r) for r in range(3)])
+        for s, d, m in ((1, 0.3, "a"), (2, 0.1, "b"))
+    )
+    mean = by_name(evaluate(a, n_boot=100))["auroc"].value
+    pooled = a.groupby("case_id")["score"].mean()
+    averaged = evaluate(table().assign(score=lambda t: t["case_id"].map(pooled)), n_boot=100)
+    assert by_name(averaged)["auroc"].value > mean + 0.03
+    tests = [c for c in compare_tables(a, b, n_boot=100, n_permutations=100).comparisons if c.name == "auroc"]
+    assert len(tests) == 2 and all(c.method.startswith("mean over repeats; paired") for c in tests)
+    assert [c.value_a for c in tests] == pytest.approx([mean, mean])
+    once = compare_tables(a, b[b["repeat"] == 0], n_boot=100, n_permutations=100).comparisons
+    assert [c.value_a for c in once if c.name == "auroc"] == pytest.approx([mean, mean])
+    a.to_csv(files[0], index=False)
+    assert main(["evaluate", str(files[0]), "--n-boot", "100", "--out", str(tmp_path / "out")]) == 0
+    roc = pd.read_csv(tmp_path / "out" / "roc.csv")
+    assert area(roc["fpr"], roc["sensitivity"]) == pytest.approx(mean, abs=0.01)
+    assert pd.read_csv(tmp_path / "out" / "calibration.csv")["n"].sum() == 600
+
+
 def test_compare_of_clustered_tables_permutes_patients() -> None:
     a, b = (table(seed=s, shift=d).assign(patient_id=lambda t: "p" + (t.index // 2).astype(str))
             for s, d in ((1, 0.5), (2, 0.1)))  # fmt: skip
@@ -266,6 +289,20 @@ def test_compare_command(files, capsys) -> None:
     assert main([*words, "--json"]) == 0
     content = json.loads(capsys.readouterr().out)
     assert content["unmatched"] == {"a": 0, "b": 0} and content["comparisons"][0]["method"] == "paired DeLong"
+
+
+def test_compare_command_says_what_one_class_cannot_give(files, capsys) -> None:
+    for path in files:
+        table().assign(y_true=1).to_csv(path, index=False)
+    assert main(["compare", *map(str, files), "--n-boot", "100"]) == 1
+    captured = capsys.readouterr()
+    assert "accuracy" in captured.out and "no AUC" in captured.err
+
+
+def test_results_go_to_a_folder_that_is_not_there_yet(files, tmp_path) -> None:
+    out = tmp_path / "new" / "deep" / "m.json"
+    assert main(["evaluate", str(files[0]), "--n-boot", "100", "--out", str(out)]) == 0
+    assert [p.name for p in out.parent.iterdir()] == ["m.json"]
 
 
 @pytest.mark.parametrize("words", [["--level", "95"], ["--n-boot", "5"]])

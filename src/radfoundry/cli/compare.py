@@ -72,7 +72,7 @@ class Compare:
         print(text if self.json else render(found.comparisons))
         for note in found.notes:
             print(f"note: {note}", file=sys.stderr)
-        return 0
+        return int(any(": no AUC. " in note for note in found.notes))  # as `evaluate`: one class only
 
     def _read(self, path: Path, model: str | None) -> pd.DataFrame:
         from radfoundry.predictions import read_predictions

@@ -185,15 +185,19 @@ def write(out: Path, estimates: list[Estimate], table: pd.DataFrame, seed: int, 
         return _whole(out, text)
     if out.suffix == ".csv":
         return _whole(out, pd.DataFrame(records).to_csv(index=False))
-    out.mkdir(parents=True, exist_ok=True)
+    drawn = curves(table, seed, level)  # before the first file is written
     _whole(out / "metrics.json", text)
     _whole(out / "metrics.csv", pd.DataFrame(records).to_csv(index=False))
-    for name, frame in curves(table, seed, level).items():
+    for name, frame in drawn.items():
         _whole(out / f"{name}.csv", frame.to_csv(index=False))
 
 
 def curves(table: pd.DataFrame, seed: int, level: float) -> dict[str, pd.DataFrame]:
-    """roc, pr, calibration and decision_curve of every binary model x target x split, first repeat."""
+    """roc, pr, calibration and decision_curve of every binary model x target x split.
+
+    Over repeats of cross-validation ROC and precision-recall are averaged, the others stacked, as the numbers
+    beside them are. Where repeats score different cases the first one is drawn.
+    """
     import numpy as np
     import pandas as pd
 
@@ -206,12 +210,14 @@ def curves(table: pd.DataFrame, seed: int, level: float) -> dict[str, pd.DataFra
         first = part.repeats[0]
         if not part.binary or len(np.unique(first.y)) < 2:
             continue
-        y, score, who = first.y, first.score[:, 0], first.codes
+        repeats = part.repeats if part.aligned else part.repeats[:1]
+        y, score, who = first.y, np.stack([r.score[:, 0] for r in repeats]), first.codes
         rng = np.random.default_rng(seed)
         drawn = {
             "roc": shapes.roc_curve(y, score, who, level=level, rng=rng),
             "pr": shapes.pr_curve(y, score, who, level=level, rng=rng),
         }
+        y, who, score = np.tile(y, len(score)), np.tile(who, len(score)), score.ravel()
         if part.is_probability:
             drawn["calibration"] = calibration.reliability_curve(y, score, level=level, cluster=who)
             benefit = calibration.net_benefit(y, score, cluster=who, n=500, level=level, rng=rng)
@@ -226,6 +232,7 @@ def curves(table: pd.DataFrame, seed: int, level: float) -> dict[str, pd.DataFra
 
 
 def _whole(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     try:
         part.write_text(text, encoding="utf-8")

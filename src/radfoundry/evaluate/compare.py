@@ -218,9 +218,11 @@ def from_draws(
     tail = min((kept <= 0).sum(), (kept >= 0).sum())
     p = min(1.0, 2 * (tail + 1) / (len(kept) + 1)) if len(kept) else math.nan
     note = f"{lost} of {len(draws)} draws were undefined and left out" if lost else None
-    if n_clusters < 2:  # every draw is that patient: zero width would claim certainty
+    if (
+        n_clusters < 2 or low == high != 0
+    ):  # zero width would claim certainty; two equal models may differ by 0
         low = high = p = math.nan
-        note = "no interval: a single patient"
+        note = "no interval: every draw of patients gave the same difference"
     return Comparison(
         name, float(value_a), float(value_b), float(value_a - value_b), low, high, level, p=float(p),
         method=f"paired patient bootstrap, {len(draws)} draws", n=n, n_clusters=n_clusters, note=note,

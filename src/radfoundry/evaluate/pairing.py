@@ -134,11 +134,16 @@ def _tests(
     if a.binary and b.binary:
         try:
             out.append(_delong(a, b, level))
-            if a.n * n_permutations <= PERMUTED_UP_TO:
-                ranks = [np.mean([stats.rankdata(r.score[:, 0]) for r in p.repeats], axis=0) for p in (a, b)]
+            repeats = max(len(a.repeats), len(b.repeats))
+            if min(len(a.repeats), len(b.repeats)) not in (1, repeats):
+                notes.append("no permutation of AUCs: the tables hold different numbers of repeats")
+            elif a.n * n_permutations * repeats <= PERMUTED_UP_TO:
                 rng = np.random.default_rng(seed)
-                moved = compare.permutation(auroc, y, ranks[0], ranks[1], patient, n=n_permutations, rng=rng)
-                out.append(replace(moved, note=_averaged(a, b)))
+                ranks = _ranks(a, repeats), _ranks(b, repeats)
+                moved = compare.permutation(
+                    _mean_auroc, y, *ranks, patient, n=n_permutations, rng=rng, name="auroc"
+                )
+                out.append(replace(moved, method=_over_repeats(a, b) + moved.method))
             else:
                 notes.append(
                     "no permutation of AUCs on so many cases: DeLong's test is as good there, and fast"
@@ -155,16 +160,25 @@ def _truth(part: Part) -> np.ndarray:
     return part.repeats[0].y
 
 
-def _averaged(a: Part, b: Part) -> str | None:
-    return "ranks averaged over repeats" if max(len(a.repeats), len(b.repeats)) > 1 else None
+def _over_repeats(a: Part, b: Part) -> str:
+    return "mean over repeats; " if max(len(a.repeats), len(b.repeats)) > 1 else ""
+
+
+def _ranks(part: Part, repeats: int) -> np.ndarray:
+    """(n, repeats) ranks of the scores, a scale that both models share; a single repeat stands for all."""
+    each = [stats.rankdata(r.score[:, 0]) for r in part.repeats]
+    return np.stack(each if len(each) == repeats else each * repeats, axis=1)
+
+
+def _mean_auroc(y: np.ndarray, ranks: np.ndarray) -> float:
+    return float(np.mean([auroc(y, column) for column in ranks.T]))
 
 
 def _delong(a: Part, b: Part, level: float) -> Comparison:
     y = _truth(a)
     both = [np.mean([placements(y, r.score[:, 0]) for r in p.repeats], axis=0) for p in (a, b)]
     found = compare.delong_paired_from(y, np.stack(both), level, cluster=a.repeats[0].codes)
-    many = max(len(a.repeats), len(b.repeats)) > 1
-    return replace(found, method="mean over repeats; " + found.method) if many else found
+    return replace(found, method=_over_repeats(a, b) + found.method)
 
 
 def _bootstrapped(a: Part, b: Part, level: float, n_boot: int, seed: int) -> list[Comparison]:

@@ -282,9 +282,10 @@ def _ece_interval(part: Part, base: Estimate, drawn: np.ndarray, seed: int) -> E
         return replace(base, note="no interval: every draw of patients gave the same value")
     by_chance = base.value <= np.quantile(_ece_by_chance(part, seed), (1 + base.level) / 2)
     low = 0.0 if by_chance else max(0.0, 2 * base.value - q_high)
+    high = max(base.value, 2 * base.value - q_low) or q_high  # an ECE of 0 by luck is no certainty
     method = f"{_prefix(part)}patient bootstrap, {len(drawn)} draws, reflected"
     note = "not above what calibrated scores show by chance" if by_chance else None
-    return replace(base, low=low, high=max(base.value, 2 * base.value - q_low), method=method, note=note)
+    return replace(base, low=low, high=high, method=method, note=note)
 
 
 def _ece_by_chance(part: Part, seed: int) -> np.ndarray:
