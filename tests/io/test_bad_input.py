@@ -12,6 +12,10 @@ import pydicom
 import pytest
 from PIL import Image as Pillow
 from pydicom.data import get_testdata_file
+from pydicom.dataelem import RawDataElement
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.tag import Tag
+from pydicom.uid import RLELossless
 
 from radfoundry.errors import ReadError
 from radfoundry.io import read, read_image, scan
@@ -162,3 +166,131 @@ def test_options_behind_the_path_are_checked(picture):
 def test_scan_of_a_missing_folder(tmp_path):
     with pytest.raises(ReadError, match="is no folder"):
         scan(tmp_path / "none")
+
+
+ILL_TYPED = [
+    ("Rows", "US", b"abc "), ("NumberOfFrames", "IS", b"1e400 "), ("SamplesPerPixel", "LO", b"many"),
+    ("BitsAllocated", "US", b""), ("DiffusionBValue", "FD", b"abc "), ("InstanceNumber", "UN", b"1e400 "),
+    ("EchoTime", "DS", b"1\\2 "), ("PixelSpacing", "DS", b"-1"), ("SliceThickness", "DS", b"thin"),
+    ("ImageOrientationPatient", "DS", b"abc "), ("ImagePositionPatient", "DS", b"7 "),
+    ("ModalityLUTSequence", "SQ", b"abc "), ("VOILUTSequence", "OB", b"abc "),
+    ("PerFrameFunctionalGroupsSequence", "SQ", b"abc "), ("SharedFunctionalGroupsSequence", "OB", b"abc "),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "vr", "value"), ILL_TYPED, ids=[name for name, _, _ in ILL_TYPED])
+def test_ill_typed_elements_never_escape_as_another_error(tmp_path, name, vr, value):
+    """In all slices of a series, in one of them alone, and in the scan of the folder."""
+    ct_series(tmp_path, slices=3)
+    for number, path in enumerate(sorted(tmp_path.glob("*.dcm"))):
+        data = pydicom.dcmread(path)
+        tag = Tag(name)
+        data[tag] = RawDataElement(tag, vr, len(value), value, 0, False, True)
+        data.save_as(path)
+        for attempt in (path, tmp_path):
+            try:
+                read(attempt)
+            except ReadError as error:
+                assert str(tmp_path) in str(error)
+        table = scan(tmp_path)
+        assert table["files"].sum() == 3
+        assert number == 0 or table["format"].isin(["dicom", "unreadable"]).all()
+
+
+def test_one_bad_header_is_a_row_of_the_scan(tmp_path):
+    ct_series(tmp_path, slices=3)
+    bad = sorted(tmp_path.glob("*.dcm"))[1]
+    data = pydicom.dcmread(bad)
+    data["EchoTime"] = RawDataElement(Tag("EchoTime"), "DS", 4, b"1\\2 ", 0, False, True)
+    data.save_as(bad)
+    table = scan(tmp_path).set_index("format")
+    assert table.loc["dicom", "files"] == 2
+    assert table.loc["unreadable", "path"] == bad.name
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [
+        {"BitsStored": 12, "HighBit": 7},
+        {"BitsStored": 12, "HighBit": 40},
+        {"BitsStored": 20, "HighBit": 19},
+        {"BitsStored": 0},
+    ],
+)
+def test_impossible_bits_are_refused(tmp_path, elements):
+    path = save(dicom(np.zeros((4, 4), np.uint16), **elements), tmp_path / "a.dcm")
+    with pytest.raises(ReadError, match=r"bits stored of 16 allocated.*impossible"):
+        read(path)
+
+
+@pytest.mark.parametrize(
+    ("samples", "photometric"), [(1, "RGB"), (1, "FOO"), (2, "MONOCHROME2"), (4, "ARGB")]
+)
+def test_colour_model_must_fit_the_samples(tmp_path, samples, photometric):
+    pixels = np.zeros((4, 4 * samples), np.uint8)
+    data = dicom(pixels, SamplesPerPixel=samples, PhotometricInterpretation=photometric, Columns=4)
+    with pytest.raises(ReadError, match=f"{samples} samples a pixel but is {photometric}"):
+        read(save(data, tmp_path / "a.dcm"))
+
+
+def test_codec_that_panics_is_an_error_of_the_file(tmp_path, capfd):
+    """pylibjpeg-rle is written in Rust: a segment longer than the frame panics, which is no Exception."""
+    pytest.importorskip("rle")
+    data = dicom(np.zeros((2, 2), np.uint16))
+    long = bytes([127]) + bytes(128)  # "128 bytes follow as they are", where 4 fit
+    header = np.array([2, 64, 64 + len(long)] + [0] * 13, "<u4").tobytes()
+    data.PixelData = encapsulate([header + long + long])
+    data["PixelData"].is_undefined_length = True
+    data.file_meta.TransferSyntaxUID = RLELossless
+    path = save(data, tmp_path / "a.dcm")
+    with pytest.raises(ReadError, match="could not be decoded"):
+        read(path)
+
+
+def test_second_frame_larger_than_its_header(tmp_path):
+    data = pydicom.dcmread(get_testdata_file("JPEG2000.dcm", read=False))
+    small = pydicom.dcmread(get_testdata_file("MR_small_jp2klossless.dcm", read=False))
+    frames = [next(generate_frames(d.PixelData, number_of_frames=1)) for d in (small, data)]
+    small.NumberOfFrames, small.PixelData = 2, encapsulate(frames)
+    small.save_as(tmp_path / "a.dcm")
+    with pytest.raises(ReadError, match="compressed stream is 1024 × 256"):
+        read(tmp_path / "a.dcm")
+
+
+def test_overwritten_slice_is_not_passed_over(tmp_path):
+    ct_series(tmp_path)
+    (tmp_path / "009.dcm").write_bytes(b"\0" * 1000)
+    with pytest.raises(ReadError, match=r"009\.dcm is not an image"):
+        read(tmp_path)
+    Pillow.new("L", (4, 4)).save(tmp_path / "009.dcm", format="PNG")
+    with pytest.raises(ReadError, match=r"009\.dcm is named like DICOM but is png"):
+        read(tmp_path)
+
+
+def test_choices_that_a_file_does_not_offer_are_refused(tmp_path, picture):
+    data = pydicom.dcmread(picture)
+    data.EchoTime = 11
+    data.save_as(picture)
+    Pillow.new("L", (4, 4)).save(tmp_path / "a.png")
+    assert read(f"{picture}#echo=11").array.shape == (64, 64)
+    for path, text, reason in (
+        (picture, "#echo=50", "echo time of 11.0 ms, not 50"),
+        (picture, "#stack=1", "no stack 1"),
+        (picture, "#series=1.2", "no series 1.2"),
+        (tmp_path / "a.png", "#echo=5", "is png: echo= chooses among DICOM"),
+    ):
+        with pytest.raises(ReadError, match=reason):
+            read(f"{path}{text}")
+    with pytest.raises(ReadError, match="irregular must be"):
+        read([picture], irregular="guess")
+
+
+def test_pictures_beyond_pillow_s_limit(tmp_path, monkeypatch):
+    """The process keeps Pillow's own limit, and meets it as a refusal."""
+    limit = Pillow.MAX_IMAGE_PIXELS
+    Pillow.new("L", (300, 300)).save(tmp_path / "a.png")
+    read(tmp_path / "a.png")
+    assert limit == Pillow.MAX_IMAGE_PIXELS
+    monkeypatch.setattr(Pillow, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(ReadError, match="exceeds limit"):
+        read(tmp_path / "a.png")

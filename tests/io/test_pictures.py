@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import gzip
+import struct
+import tempfile
+import zlib
+from pathlib import Path
+
 import nibabel
 import numpy as np
 import pydicom
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image as Pillow
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
+from pydicom.uid import RLELossless
+from scipy.spatial.transform import Rotation
 
 from radfoundry.errors import ReadError
 from radfoundry.io import read, read_image
@@ -253,3 +263,222 @@ def test_nrrd_without_patient_space_is_refused(tmp_path):
     )
     with pytest.raises(ReadError, match="outside its folder"):
         read(tmp_path / "b.nhdr")
+
+
+# --- what must not be bent unsaid -----------------------------------------------------------------------
+
+
+def test_voi_lut_of_negative_values_without_a_sign_in_the_pixels(tmp_path):
+    """Unsigned pixels rescaled below zero: the LUT's first entry, -1024, reads as 64512 (PS3.3 C.11.2.1)."""
+    item = Dataset()
+    item.LUTDescriptor = [4096, 64512, 12]
+    item["LUTDescriptor"].VR = "US"
+    item.LUTData = np.arange(4096)[::-1].astype(np.uint16).tobytes()
+    image = written(tmp_path, Modality="MR", RescaleSlope=1, RescaleIntercept=-1024, VOILUTSequence=[item])
+    np.testing.assert_array_equal(image.array, 4095 - RAMP.astype(np.float32))
+
+
+def test_window_of_width_one_is_a_step(tmp_path):
+    """PS3.3 C.11.2.1.2.1: c = 100, w = 1 is black up to 99.5 and white beyond."""
+    image = written(tmp_path, WindowCenter=100, WindowWidth=1)
+    np.testing.assert_array_equal(image.display(), RAMP > 99.5)
+
+
+def test_unstated_photometric_interpretation_is_said(tmp_path):
+    image = written(tmp_path, PhotometricInterpretation=None)
+    np.testing.assert_array_equal(image.array, RAMP)
+    assert "no photometric interpretation: taken as MONOCHROME2" in image.record
+
+
+def test_palette_of_sixteen_bits(tmp_path):
+    pixels = np.arange(16, dtype=np.uint8).reshape(4, 4)
+    data = dicom(
+        pixels, **{**DX, "BitsStored": 8, "HighBit": 7, "PhotometricInterpretation": "PALETTE COLOR"}
+    )
+    for name, factor in (("Red", 257), ("Green", 128), ("Blue", 1)):
+        setattr(data, f"{name}PaletteColorLookupTableDescriptor", [256, 0, 16])
+        table = (factor * np.arange(256)).astype(np.uint16)
+        setattr(data, f"{name}PaletteColorLookupTableData", table.tobytes())
+    image = read_image(save(data, tmp_path / "a.dcm"))
+    np.testing.assert_array_equal(image.array, pixels[..., None] * np.array([257, 128, 1], np.float32))
+    assert image.display_range == (0.0, 65535.0)
+
+
+@pytest.mark.parametrize(("colour", "samples"), [(2, 3), (4, 2), (6, 4)])
+def test_sixteen_bit_colour_png_is_reduced_and_said(tmp_path, colour, samples):
+    def chunk(name: bytes, content: bytes) -> bytes:
+        check = zlib.crc32(name + content)
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", check)
+
+    pixel = np.array([0x1234] * samples, ">u2")
+    if colour != 2:
+        pixel[-1] = 0xFFFF  # opaque
+    rows = (b"\0" + np.tile(pixel, 4).tobytes()) * 3
+    header = struct.pack(">IIBBBBB", 4, 3, 16, colour, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+    image = read_image(tmp_path / "a.png")
+    assert set(np.unique(image.array)) == {0x12} and image.display_range == (0.0, 255.0)
+    assert "16-bit colour reduced to 8 bit (the high bytes)" in image.record
+
+
+def test_nifti_with_two_opinions_takes_the_sform_and_says_it(tmp_path):
+    file = nibabel.Nifti1Image(np.ones((3, 4, 5), np.float32), None)
+    sform = np.diag([2.0, 2, 2, 1])
+    file.set_sform(sform, 1)
+    file.set_qform(np.diag([-2.0, 2, 2, 1]), 1)
+    nibabel.save(file, tmp_path / "a.nii.gz")
+    volume = read(tmp_path / "a.nii.gz")
+    np.testing.assert_array_equal(volume.affine, sform)
+    assert volume.record == ("sform and qform place a corner 8.00 mm apart: the sform is used",)
+    file.set_qform(sform, 1)
+    nibabel.save(file, tmp_path / "a.nii.gz")
+    assert read(tmp_path / "a.nii.gz").record == ()
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "said"),
+    [
+        (80, -2.0, "pixdim[1,2,3] should be positive"),
+        (76, 0.0, "pixdim[0] (qfac) should be 1 (default) or -1"),
+    ],
+)
+def test_nifti_header_that_nibabel_repairs_is_said(tmp_path, at, value, said):
+    file = nibabel.Nifti1Image(np.ones((3, 3, 3), np.float32), None)
+    file.set_qform(np.diag([2.0, 2, 2, 1]), 1)
+    nibabel.save(file, tmp_path / "a.nii")
+    content = bytearray((tmp_path / "a.nii").read_bytes())
+    content[at : at + 4] = np.float32(value).tobytes()
+    (tmp_path / "a.nii").write_bytes(content)
+    assert f"header: {said}" in read(tmp_path / "a.nii").record
+
+
+def test_slice_with_nan_is_refused(tmp_path):
+    voxels = np.ones((3, 3, 3), np.float32)
+    voxels[0, 0, 1] = np.nan
+    nibabel.save(nibabel.Nifti1Image(voxels, np.eye(4)), tmp_path / "a.nii")
+    with pytest.raises(ReadError, match="1 pixels in slice 1 that are no numbers"):
+        read_image(f"{tmp_path / 'a.nii'}#frame=1")
+    assert read_image(f"{tmp_path / 'a.nii'}#frame=0").display_range == (1.0, 1.0)
+
+
+SPACE = {"space": "left-posterior-superior", "space directions": np.eye(3), "space origin": [1, 2, 3]}
+
+
+def test_nrrd_that_means_something_else_is_refused(tmp_path):
+    import nrrd
+
+    path = tmp_path / "a.nrrd"
+    nrrd.write(str(path), np.ones((3, 3, 3)), {**SPACE, "space units": ["um", "um", "um"]})
+    with pytest.raises(ReadError, match="'space units' um"):
+        read(path)
+    nrrd.write(str(path), np.ones((3, 3, 3)), {**SPACE, "space units": ["mm", "mm", "mm"]})
+    assert read(path).record == ()
+    colours = {"kinds": ["RGB-color", "domain", "domain", "domain"],
+               "space directions": np.vstack([np.full(3, np.nan), np.eye(3)])}  # fmt: skip
+    nrrd.write(str(path), np.ones((3, 3, 3, 3)), {**SPACE, **colours})
+    with pytest.raises(ReadError, match="kind 'RGB-color'"):
+        read(path)
+    nrrd.write(str(path), np.ones((3, 3, 3)), {k: v for k, v in SPACE.items() if k != "space origin"})
+    assert "no 'space origin'" in read(path).record[0]
+
+
+def test_nrrd_byte_skip_is_not_ignored(tmp_path):
+    voxels = np.arange(27, dtype="<i2").reshape(3, 3, 3)
+    junk = b"sixsix" + voxels.tobytes("F")
+    head = (
+        "NRRD0004\ntype: int16\ndimension: 3\nspace: left-posterior-superior\nsizes: 3 3 3\n"
+        "space directions: (1,0,0) (0,1,0) (0,0,1)\nspace origin: (0,0,0)\nendian: little\n"
+    )
+    path = tmp_path / "a.nrrd"
+    path.write_bytes(f"{head}encoding: raw\nbyte skip: 6\n\n".encode() + junk)
+    np.testing.assert_array_equal(read(path).array, voxels)
+    path.write_bytes(f"{head}encoding: gzip\nbyte skip: 6\n\n".encode() + gzip.compress(junk))
+    with pytest.raises(ReadError, match="truncated or damaged"):  # pynrrd 1.1 skips it twice
+        read(path)
+
+
+# --- round trips ----------------------------------------------------------------------------------------
+
+turns = st.tuples(*[st.floats(-3, 3)] * 3)
+spacings = st.tuples(*[st.floats(0.2, 5)] * 3)
+shapes = st.tuples(*[st.integers(1, 5)] * 3)
+
+
+def grid(turn: tuple, spacing: tuple, mirror: bool) -> np.ndarray:
+    """An affine of any orientation, right- or left-handed."""
+    affine = np.eye(4)
+    affine[:3, :3] = Rotation.from_rotvec(turn).as_matrix() * spacing * [-1 if mirror else 1, 1, 1]
+    affine[:3, 3] = 10 * np.array(turn)
+    return affine
+
+
+@settings(max_examples=20, deadline=None)
+@given(turn=turns, spacing=spacings, shape=shapes, mirror=st.booleans(), seed=st.integers(0, 99))
+def test_nifti_round_trip(turn, spacing, shape, mirror, seed):
+    voxels = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+    affine = grid(turn, spacing, mirror)
+    with tempfile.TemporaryDirectory() as name:
+        nibabel.save(nibabel.Nifti1Image(voxels, affine), Path(name) / "a.nii.gz")
+        volume = read(Path(name) / "a.nii.gz")
+    np.testing.assert_array_equal(volume.array, voxels)
+    np.testing.assert_allclose(volume.affine, affine, rtol=1e-5, atol=1e-5)  # the file keeps float32
+
+
+@settings(max_examples=20, deadline=None)
+@given(turn=turns, spacing=spacings, shape=shapes, mirror=st.booleans(),
+       space=st.sampled_from(["LPS", "RAS", "LAS", "left-posterior-superior", "right-anterior-superior"]),
+       encoding=st.sampled_from(["raw", "gzip", "ascii", "bzip2"]))  # fmt: skip
+def test_nrrd_round_trip(turn, spacing, shape, mirror, space, encoding):
+    import nrrd
+
+    voxels = np.random.default_rng(0).integers(-999, 999, shape).astype(np.int16)
+    affine = grid(turn, spacing, mirror)
+    first = [word[0].upper() for word in space.split("-")] if "-" in space else list(space)
+    there = np.diag([-1.0 if first[0] == "L" else 1, -1 if first[1] == "P" else 1, 1, 1]) @ affine
+    header = {"space": space, "space directions": there[:3, :3].T, "space origin": there[:3, 3],
+              "encoding": encoding}  # fmt: skip
+    with tempfile.TemporaryDirectory() as name:
+        nrrd.write(str(Path(name) / "a.nrrd"), voxels, header)
+        volume = read(Path(name) / "a.nrrd")
+    np.testing.assert_array_equal(volume.array, voxels)
+    np.testing.assert_allclose(volume.affine, affine, atol=1e-9)
+
+
+@settings(max_examples=20, deadline=None)
+@given(shape=st.tuples(st.integers(1, 9), st.integers(1, 9)), deep=st.booleans(), seed=st.integers(0, 99))
+def test_png_round_trip(shape, deep, seed):
+    kind = np.uint16 if deep else np.uint8
+    pixels = np.random.default_rng(seed).integers(0, np.iinfo(kind).max + 1, shape).astype(kind)
+    with tempfile.TemporaryDirectory() as name:
+        Pillow.fromarray(pixels).save(Path(name) / "a.png")
+        image = read_image(Path(name) / "a.png")
+    np.testing.assert_array_equal(image.array, pixels)
+    assert image.display_range == (0.0, float(np.iinfo(kind).max))
+
+
+@settings(max_examples=40, deadline=None)
+@given(bits=st.integers(1, 16), spare=st.integers(0, 15), signed=st.booleans(), inverted=st.booleans(),
+       slope=st.sampled_from([1.0, 0.5, 2.25]), intercept=st.integers(-2000, 2000),
+       compress=st.booleans(), seed=st.integers(0, 99))  # fmt: skip
+def test_dicom_round_trip(bits, spare, signed, inverted, slope, intercept, compress, seed):
+    """Any bit depth at any height in the word, signed or not, MONOCHROME1 or 2, native or RLE."""
+    compress = compress and bits > 8  # pydicom's encoder would choose bytes
+    spare = 0 if compress else min(spare, 16 - bits)
+    low = -(2 ** (bits - 1)) if signed else 0
+    true = np.random.default_rng(seed).integers(low, low + 2**bits, (5, 6))
+    stored = ((true & ((1 << bits) - 1)) << spare).astype(np.uint16)
+    if compress and signed:
+        stored = true.astype(np.int16).view(np.uint16)  # pydicom wants the sign extended before it encodes
+    data = dicom(stored, **{**DX, "BitsStored": bits, "HighBit": bits - 1 + spare,
+                            "PixelRepresentation": int(signed), "RescaleSlope": slope,
+                            "RescaleIntercept": intercept,
+                            "PhotometricInterpretation": f"MONOCHROME{1 if inverted else 2}"})  # fmt: skip
+    if compress:
+        data.compress(RLELossless)
+    with tempfile.TemporaryDirectory() as name:
+        image = read_image(save(data, Path(name) / "a.dcm"))
+    expected = slope * true + intercept
+    if inverted:
+        expected = slope * (2 * low + 2**bits - 1) + 2 * intercept - expected
+    np.testing.assert_array_equal(image.array, expected.astype(np.float32))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import warnings
 from pathlib import Path
 
 import nibabel
@@ -16,6 +17,10 @@ from radfoundry.errors import ReadError
 from radfoundry.io import read
 from radfoundry.types import Image, Volume
 from tests._data import data_dir
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # "highly experimental"
+    from nibabel.nicom import dicomwrappers
 
 sitk = pytest.importorskip("SimpleITK")
 sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
@@ -108,6 +113,17 @@ def assert_same(volume: Volume, array: np.ndarray, affine: np.ndarray) -> None:
     np.testing.assert_allclose(volume.affine, affine, atol=2e-4)
 
 
+def slope(data: pydicom.Dataset) -> float:
+    """The one rescale slope of a file without intercept, classic or enhanced."""
+    frames = data.get("PerFrameFunctionalGroupsSequence", [])
+    scales = [frame.PixelValueTransformationSequence[0] for frame in frames] or [data]
+    (pair,) = {
+        (float(scale.get("RescaleSlope", 1)), float(scale.get("RescaleIntercept", 0))) for scale in scales
+    }
+    assert pair[1] == 0
+    return pair[0]
+
+
 def assert_same_in_space(volume: Volume, other: nibabel.Nifti1Image) -> None:
     """Every voxel of one lies on a voxel of the other, with the same value; axes may be flipped."""
     there = np.linalg.inv(other.affine) @ volume.affine
@@ -145,6 +161,45 @@ def test_regular_series_agree_with_simpleitk(name):
     volume = read(folder)
     assert not any("resampled" in line or "sheared" in line for line in volume.record)
     assert_same(volume, *itk(sorted(folder.glob("*.dcm"))))
+
+
+@pytest.mark.filterwarnings("ignore:Unable to find Philips private scale")
+@pytest.mark.parametrize(
+    "name",
+    [
+        *REGULAR,
+        *(name for name, (_, choice) in REPEATED.items() if "echo" not in choice),
+        *(name for name in MOSAIC if "uih" not in name),
+        *OTHER,
+    ],
+)
+def test_regular_series_agree_with_nibabel(name):
+    """nibabel has a DICOM reader of its own: each of its voxels lies on one of ours, with the same value.
+
+    It does not know the grids of United Imaging, nor how the slices of a series belong together, and of
+    Philips it prefers the private scale to the rescale of the standard: there its stored values are compared.
+    """
+    folder = data_dir(*name.split("/"))
+    volume = read(folder)
+    times = volume.array.reshape(*volume.array.shape[:3], -1)
+    inverse, found = np.linalg.inv(volume.affine), set()
+    for path in folder.glob("*.dcm"):
+        one = dicomwrappers.wrapper_from_file(path)
+        data = np.atleast_3d(one.get_unscaled_data())
+        if one.vendor == dicomwrappers.Vendor.PHILIPS:
+            data = data * np.float64(slope(one.dcm_data))
+        else:
+            data = np.atleast_3d(one.get_data())
+        there = inverse @ np.diag([-1, -1, 1, 1]) @ one.affine  # nibabel leaves it in LPS
+        assert np.abs(there[:, 3] - there[:, 3].round()).max() < 5e-3
+        index = np.indices(data.shape).reshape(3, -1)
+        target = (there[:3, :3] @ index + there[:3, 3:]).round().astype(int)
+        ours = times[tuple(target)]  # (voxels, T)
+        scale = 1e-6 * np.abs(data).max()
+        same = [t for t in range(ours.shape[1]) if np.abs(ours[:, t] - data.ravel()).max() <= scale]
+        assert same, path.name
+        found |= {(t, k) for t in same for k in set(target[2])}
+    assert len(found) == times.shape[3] * times.shape[2]
 
 
 @pytest.mark.parametrize("name", REPEATED)

@@ -12,12 +12,15 @@ import pydicom
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydicom.dataset import Dataset
 from scipy.spatial.transform import Rotation
 
 from radfoundry.errors import ReadError
 from radfoundry.io import read, read_image
 from radfoundry.types import Image, Volume
 from tests.io.synthetic import ct_series, dicom, save, uid
+
+NO_RESCALE = dict.fromkeys(("RescaleSlope", "RescaleIntercept", "RescaleType"))
 
 
 def assert_places_agree(folder: Path, volume: Volume) -> None:
@@ -220,3 +223,215 @@ def test_slice_of_a_volume_as_picture(tmp_path):
     assert image.spacing_mm == pytest.approx((0.75, 0.5))
     with pytest.raises(ReadError, match="frames 0 to 3, not 9"):
         read_image(f"{tmp_path}#frame=9")
+
+
+# --- what must not become a volume unsaid ---------------------------------------------------------------
+
+
+def test_colour_and_palette_slices_make_no_volume(tmp_path):
+    place = {"ImageOrientationPatient": [1, 0, 0, 0, 1, 0], "PixelSpacing": [1, 1]}
+    for number in range(3):
+        place["ImagePositionPatient"] = [0, 0, 2 * number]
+        pixels = np.full((4, 12), number, np.uint8)
+        rgb = dicom(pixels, SamplesPerPixel=3, PlanarConfiguration=0, PhotometricInterpretation="RGB",
+                    Columns=4, InstanceNumber=number, **place)  # fmt: skip
+        save(rgb, tmp_path / f"{number}.dcm")
+    with pytest.raises(ReadError, match="3 colour pictures"):
+        read(tmp_path)
+    assert read(tmp_path / "2.dcm").is_colour
+    ct_series(tmp_path / "palette", PhotometricInterpretation="PALETTE COLOR")
+    with pytest.raises(ReadError, match="4 colour pictures"):
+        read(tmp_path / "palette")
+
+
+def test_modality_lut_of_a_series_is_applied(tmp_path):
+    table = Dataset()
+    table.LUTDescriptor, table.ModalityLUTType = [4096, 0, 16], "OD"
+    table.LUTData = (3 * np.arange(4096)).astype(np.uint16).tobytes()
+    pixels = ct_series(tmp_path, ModalityLUTSequence=[table], **NO_RESCALE)
+    volume = read(tmp_path)
+    np.testing.assert_array_equal(volume.array.T, 3.0 * pixels)
+    assert "modality LUT applied" in volume.record
+    np.testing.assert_array_equal(read(next(tmp_path.glob("*.dcm"))).array.max() % 3, 0)
+
+
+@pytest.mark.parametrize("value", [0, float("inf")])
+def test_impossible_rescale_of_a_series_is_refused(tmp_path, value):
+    ct_series(tmp_path, RescaleSlope=str(value))
+    with pytest.raises(ReadError, match="has rescale slope"):
+        read(tmp_path)
+
+
+def test_slices_of_different_scale_or_polarity_are_refused(tmp_path):
+    ct_series(tmp_path / "a", slices=4, missing=[1])
+    ct_series(
+        tmp_path / "b",
+        slices=4,
+        missing=[0, 2, 3],
+        RescaleSlope=None,
+        RescaleIntercept=None,
+        RescaleType=None,
+    )
+    with pytest.raises(ReadError, match="different units"):
+        read(tmp_path)
+    shutil.rmtree(tmp_path / "b")
+    ct_series(tmp_path / "b", slices=4, missing=[0, 2, 3], PhotometricInterpretation="MONOCHROME1")
+    with pytest.raises(ReadError, match="different polarity"):
+        read(tmp_path)
+
+
+def test_monochrome1_volume_keeps_its_values_and_its_pictures_are_inverted(tmp_path):
+    pixels = ct_series(tmp_path, Modality="MR", PhotometricInterpretation="MONOCHROME1", **NO_RESCALE)
+    np.testing.assert_array_equal(read(tmp_path).array.T, pixels)
+    image = read_image(f"{tmp_path}#frame=1")
+    np.testing.assert_array_equal(image.array, pixels.max() + pixels.min() - pixels[1].astype(np.float32))
+    assert "MONOCHROME1 inverted" in image.record[-1]
+
+
+def test_slices_finer_than_vendors_round_are_places_of_their_own(tmp_path):
+    """Micro-CT: 5 µm from slice to slice."""
+    pixels = ct_series(tmp_path, step=0.005, spacing=(0.005, 0.005))
+    volume = read(tmp_path)
+    np.testing.assert_array_equal(volume.array.T, pixels.astype(np.float32) - 1024)
+    np.testing.assert_allclose(volume.spacing_mm, 0.005)
+    ct_series(tmp_path / "more", slices=1, origin=(-10.0, -20.0, 30.022))
+    for path in (tmp_path / "more").glob("*.dcm"):
+        data = pydicom.dcmread(path)
+        data.PixelSpacing = [0.005, 0.005]
+        data.save_as(path)
+    with pytest.raises(ReadError, match="unevenly spaced"):
+        read(tmp_path)
+
+
+def test_slices_far_aside_are_no_gantry_tilt(tmp_path):
+    ct_series(tmp_path, slices=1)
+    ct_series(tmp_path / "more", slices=1, origin=(90.0, -20.0, 32.0))
+    with pytest.raises(ReadError, match=r"sideways by 100\.00 mm at each step of 2\.00 mm"):
+        read(tmp_path)
+    shutil.rmtree(tmp_path / "more")
+    ct_series(tmp_path / "more", slices=1, origin=(-8.5, -20.0, 32.0))
+    assert "tilt of 36.87 degrees" in read(tmp_path).record[0]
+    with pytest.raises(ReadError, match="above the limit of 70"):
+        read(tmp_path, max_values=70)  # 60 voxels before, 96 after
+
+
+def test_slices_lost_at_regular_intervals_are_said(tmp_path):
+    """Positions stay even, so that only the header's own distance tells."""
+    ct_series(tmp_path, slices=3, missing=[1])
+    assert read(tmp_path).record == (
+        "slices lie 4 mm apart where the header says 2 mm: gaps between them, or files missing at regular "
+        "intervals",
+    )
+
+
+def test_one_slice_of_a_negative_distance_is_not_turned_round(tmp_path):
+    ct_series(tmp_path, slices=1, SpacingBetweenSlices=-3)
+    ct_series(tmp_path / "echo", slices=1, SpacingBetweenSlices=-3, EchoTime=3)
+    volume = read(tmp_path, stack=0)
+    assert volume.affine[2, 2] == 3 and np.linalg.det(volume.affine[:3, :3]) > 0
+
+
+@pytest.mark.parametrize("orientation", [[1.05, 0, 0, 0, 1, 0], [1, 0.009, 0, 0, 1, 0]])
+def test_orientation_beyond_rounding_is_refused(tmp_path, orientation):
+    ct_series(tmp_path, ImageOrientationPatient=orientation)
+    with pytest.raises(ReadError, match="not perpendicular unit vectors"):
+        read(tmp_path)
+
+
+def test_times_written_in_two_ways_still_order(tmp_path):
+    late = ct_series(tmp_path / "a", seed=1, AcquisitionTime="101110")
+    early = ct_series(tmp_path / "b", seed=2, AcquisitionTime="10:10:10")
+    np.testing.assert_array_equal(read(tmp_path).array.T, np.stack([early, late]).astype(np.float32) - 1024)
+
+
+def mosaic(path: Path, count: object, vr: str) -> Path:
+    pixels = np.arange(64, dtype=np.uint16).reshape(8, 8)
+    data = dicom(pixels, ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"], PixelSpacing=[1, 1],
+                 ImagePositionPatient=[0, 0, 0], ImageOrientationPatient=[1, 0, 0, 0, 1, 0],
+                 SpacingBetweenSlices=3)  # fmt: skip
+    data.add_new(0x0019100A, vr, count)
+    return save(data, path)
+
+
+@pytest.mark.parametrize(("count", "vr"), [(4, "US"), (b"\4\0", "UN")])
+def test_mosaic_by_its_plain_element(tmp_path, count, vr):
+    """Files whose private creator was removed give the count as bytes."""
+    volume = read(mosaic(tmp_path / "a.dcm", count, vr))
+    assert volume.array.shape == (4, 4, 4)
+    assert volume.array[0, 0].tolist() == [-1024, -1020, -992, -988]
+    assert volume.affine[2, 2] == 3
+
+
+def test_mosaic_that_does_not_part_into_tiles_is_refused(tmp_path):
+    for count in (9, 65535):
+        with pytest.raises(ReadError, match=r"8 × 8 pixels do not part into"):
+            read(mosaic(tmp_path / "a.dcm", count, "US"))
+
+
+# --- enhanced objects -----------------------------------------------------------------------------------
+
+
+def enhanced(
+    path: Path, frames: int, *, slopes: tuple[float, ...] = (2.0,), placed: bool = True
+) -> np.ndarray:
+    """A CT with one functional group a frame; slopes are taken in turn, none with ()."""
+    pixels = np.arange(frames * 12, dtype=np.uint16).reshape(frames, 3, 4)
+    data = dicom(pixels[0], NumberOfFrames=frames, **NO_RESCALE)
+    data.PixelData = pixels.tobytes()
+
+    def item(**values: object) -> list[Dataset]:
+        made = Dataset()
+        for name, value in values.items():
+            setattr(made, name, value)
+        return [made]
+
+    groups = []
+    for k in range(frames):
+        group = Dataset()
+        if placed:
+            group.PlanePositionSequence = item(ImagePositionPatient=[0, 0, 2.0 * k])
+        if slopes:
+            slope = slopes[k % len(slopes)]
+            group.PixelValueTransformationSequence = item(
+                RescaleSlope=slope, RescaleIntercept=-1000, RescaleType="HU"
+            )
+        group.FrameVOILUTSequence = item(WindowCenter=-980.5, WindowWidth=40)
+        groups.append(group)
+    data.PerFrameFunctionalGroupsSequence = groups
+    data.SharedFunctionalGroupsSequence = item(
+        PlaneOrientationSequence=item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0]),
+        PixelMeasuresSequence=item(PixelSpacing=[0.75, 0.5], SliceThickness=2),
+    )
+    save(data, path)
+    return pixels
+
+
+def test_enhanced_volume_takes_the_rescale_of_each_frame(tmp_path):
+    pixels = enhanced(tmp_path / "a.dcm", 3, slopes=(2.0, 3.0, 4.0))
+    volume = read(tmp_path / "a.dcm")
+    np.testing.assert_array_equal(volume.array.T, pixels * np.array([2, 3, 4])[:, None, None] - 1000.0)
+    assert volume.unit == "HU"
+    np.testing.assert_allclose(volume.spacing_mm, [0.5, 0.75, 2])
+
+
+def test_enhanced_single_frame_takes_rescale_window_and_spacing_of_its_group(tmp_path):
+    pixels = enhanced(tmp_path / "a.dcm", 1)
+    image = read(tmp_path / "a.dcm")
+    assert isinstance(image, Image)
+    np.testing.assert_array_equal(image.array, 2.0 * pixels[0] - 1000)
+    assert (image.unit, image.spacing_mm, image.display_range) == ("HU", (0.75, 0.5), (-1000.5, -961.5))
+
+
+def test_enhanced_frames_without_a_place(tmp_path):
+    pixels = enhanced(tmp_path / "a.dcm", 3, placed=False)
+    np.testing.assert_array_equal(read(tmp_path / "a.dcm").array, 2.0 * pixels - 1000)
+    enhanced(tmp_path / "b.dcm", 3, placed=False, slopes=(2.0, 3.0))
+    with pytest.raises(ReadError, match="rescales its frames differently"):
+        read(tmp_path / "b.dcm")
+
+
+@pytest.mark.parametrize("frames", [1, 3])
+def test_enhanced_without_a_rescale_is_not_hounsfield(tmp_path, frames):
+    enhanced(tmp_path / "a.dcm", frames, slopes=())
+    content = read(tmp_path / "a.dcm")
+    assert content.unit == "a.u." and "CT without rescale: values are not HU" in content.record

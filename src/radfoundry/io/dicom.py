@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,7 +18,8 @@ import numpy as np
 import pydicom
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.errors import InvalidDicomError
+from pydicom.encaps import generate_frames
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID
@@ -56,6 +58,9 @@ NOT_PICTURES = {
     "1.2.840.10008.5.1.4.1.1.66.4": "a segmentation",
     "1.2.840.10008.5.1.4.1.1.481.2": "a radiotherapy dose",
 }
+GREY = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", "")
+# What pydicom raises on elements that are not what their tag and VR claim.
+UNREADABLE = (*MALFORMED, InvalidDicomError, BytesLengthException)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,7 @@ class DicomFile:
 
     @property
     def frames(self) -> int:
-        return int(self.get("NumberOfFrames", 1) or 1)
+        return self.whole("NumberOfFrames", 1) or 1
 
     @property
     def has_pixels(self) -> bool:
@@ -80,19 +85,44 @@ class DicomFile:
         """Value of an element by keyword; `default` where it is absent or empty.
 
         The slices of a series repeat most of their values byte for byte, so conversions are remembered.
+        Raises ReadError for bytes that are no value of that element.
         """
         tag = _tag(name)
         element = self.header.get_item(tag)
         if element is None:
             return default
-        if isinstance(element, RawDataElement) and element.VR in REMEMBERED:
-            value = _remembered(self.header, tag, element)
-        else:
-            value = self.header[tag].value
+        try:
+            if isinstance(element, RawDataElement) and element.VR in REMEMBERED:
+                value = _remembered(self.header, tag, element)
+            else:
+                value = self.header[tag].value
+        except UNREADABLE as cause:
+            raise ReadError(f"{self.path} has an unreadable {name}: {cause}. Correct the header") from cause
         return default if value is None or value == "" else value
+
+    def whole(self, name: str, default: int | None = None) -> int:
+        """Value of an element that counts something; ReadError unless it is one whole number."""
+        value = self.get(name, default)
+        try:
+            return int(value)
+        except (TypeError, ValueError, OverflowError) as cause:
+            said = "does not say" if value is None else f"has {value!r} as"
+            raise ReadError(f"{self.path} {said} {name}, a whole number. Correct the header") from cause
 
     def has(self, name: str) -> bool:
         return _tag(name) in self.header
+
+
+@contextmanager
+def readable(file: DicomFile) -> Iterator[None]:
+    """ReadError for whatever an ill-typed element (of a sequence, mostly) raises inside the block."""
+    try:
+        yield
+    except ReadError:
+        raise
+    except UNREADABLE as cause:
+        reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
+        raise ReadError(f"{file.path} has a damaged header: {reason}. Export it again") from cause
 
 
 REMEMBERED = frozenset(("CS", "DS", "FD", "FL", "IS", "SS", "UI", "UL", "US"))
@@ -141,7 +171,7 @@ def open_dicom(path: Path, tags: Sequence[Any] = TAGS) -> DicomFile:
             offset, length = _pixel_element(file, header)
     except ReadError:
         raise
-    except (*MALFORMED, InvalidDicomError) as cause:
+    except UNREADABLE as cause:
         raise ReadError(
             f"{path} is truncated or no DICOM: {cause}. Copy it again from where it came"
         ) from cause
@@ -209,16 +239,13 @@ def check_pixels(file: DicomFile, *, max_values: int = MAX_VALUES) -> None:
     if not file.get("Rows") or not file.get("Columns") or not file.has_pixels:
         kind = getattr(file.get("SOPClassUID"), "name", "") or "a DICOM object"
         raise ReadError(f"{where} has no pixels ({kind}). Pass an image file; reports and plans are not read")
-    shape = (
-        file.frames,
-        int(file.get("Rows")),
-        int(file.get("Columns")),
-        int(file.get("SamplesPerPixel", 1)),
-    )
+    samples = file.whole("SamplesPerPixel", 1)
+    shape = (file.frames, file.whole("Rows"), file.whole("Columns"), samples)
     check_size(shape, where, max_values)
+    _check_layout(file, samples)
     if file.offset is None:
         return
-    needed = -(-int(np.prod(shape, dtype=np.int64)) * int(file.get("BitsAllocated")) // 8)
+    needed = -(-int(np.prod(shape, dtype=np.int64)) * file.whole("BitsAllocated") // 8)
     if str(file.get("PhotometricInterpretation")) == "YBR_FULL_422":
         needed = needed * 2 // 3
     available = min(file.length, where.stat().st_size - file.offset)
@@ -226,6 +253,25 @@ def check_pixels(file: DicomFile, *, max_values: int = MAX_VALUES) -> None:
         raise ReadError(
             f"{where} is truncated: {available:,} bytes of pixels, but {shape[1]} × {shape[2]} × {shape[0]} "
             f"frames need {needed:,}. Copy it again from where it came"
+        )
+
+
+def _check_layout(file: DicomFile, samples: int) -> None:
+    """Refuse bits and colours that contradict each other (PS3.3 C.7.6.3.1): a guess would change values."""
+    allocated = file.whole("BitsAllocated")
+    bits = file.whole("BitsStored", allocated)
+    high = file.whole("HighBit", bits - 1)
+    if not (1 <= bits <= allocated and bits - 1 <= high < allocated):
+        raise ReadError(
+            f"{file.path} says {bits} bits stored of {allocated} allocated with high bit {high}, "
+            "which is impossible. Correct the header"
+        )
+    photometric = str(file.get("PhotometricInterpretation", ""))
+    colour = photometric == "RGB" or photometric.startswith("YBR")
+    if samples != (3 if colour else 1) or not (colour or photometric in GREY):
+        raise ReadError(
+            f"{file.path} has {samples} samples a pixel but is {photometric or 'of no stated colour'}: "
+            "its values cannot be told. Correct Samples per Pixel or Photometric Interpretation"
         )
 
 
@@ -237,14 +283,16 @@ def stored(file: DicomFile) -> np.ndarray:
     try:
         if (
             file.offset is not None
-            and int(file.get("SamplesPerPixel", 1)) == 1
-            and int(file.get("BitsAllocated")) in (8, 16, 32)
+            and file.whole("SamplesPerPixel", 1) == 1
+            and file.whole("BitsAllocated") in (8, 16, 32)
         ):
             return _native(file)
         return _decoded(file)
     except ReadError:
         raise
-    except (*MALFORMED, InvalidDicomError, MemoryError) as cause:
+    except BaseException as cause:  # codecs raise anything; those in Rust panic past Exception
+        if not isinstance(cause, (*UNREADABLE, MemoryError)) and type(cause).__name__ != "PanicException":
+            raise
         reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
         advice = "Copy it again from where it came"
         if "plugin" in reason or "missing dependencies" in str(cause):
@@ -254,10 +302,11 @@ def stored(file: DicomFile) -> np.ndarray:
 
 def _native(file: DicomFile) -> np.ndarray:
     """Straight from the file; bits above Bits Stored are cleared: old scanners keep overlays there."""
-    allocated, bits = int(file.get("BitsAllocated")), int(file.get("BitsStored") or file.get("BitsAllocated"))
-    signed = bool(file.get("PixelRepresentation", 0))
+    allocated = file.whole("BitsAllocated")
+    bits = file.whole("BitsStored", allocated)
+    signed = bool(file.whole("PixelRepresentation", 0))
     syntax = file.syntax
-    shape = (file.frames, int(file.get("Rows")), int(file.get("Columns")))
+    shape = (file.frames, file.whole("Rows"), file.whole("Columns"))
     dtype = np.dtype(f"{NATIVE[syntax]}{'i' if signed else 'u'}{allocated // 8}")
     swapped = allocated == 8 and NATIVE[syntax] == ">" and file.length % 2 == 0 and _is_word(file)
     with open(file.path, "rb") as stream:
@@ -269,7 +318,7 @@ def _native(file: DicomFile) -> np.ndarray:
     values = values.reshape(shape)
     if bits >= allocated:
         return values
-    spare = allocated - int(file.get("HighBit", bits - 1)) - 1
+    spare = allocated - file.whole("HighBit", bits - 1) - 1
     if signed:
         return np.right_shift(np.left_shift(values, spare), allocated - bits)
     if spare + bits < allocated:
@@ -291,7 +340,7 @@ def _decoded(file: DicomFile) -> np.ndarray:
     if "PixelRepresentation" not in data:
         data.PixelRepresentation = 0
     array = pydicom.pixels.pixel_array(data)
-    colour = int(file.get("SamplesPerPixel", 1)) > 1
+    colour = file.whole("SamplesPerPixel", 1) > 1
     if array.ndim == (3 if colour else 2):
         array = array[None]
     return array
@@ -301,12 +350,13 @@ def _check_codestream(data: FileDataset, path: Path) -> None:
     """A JPEG or JPEG 2000 stream carries its own size; a decoder believes it rather than the header."""
     if not data.file_meta.TransferSyntaxUID.is_compressed or "PixelData" not in data:
         return
-    size = codestream_size(data.PixelData[:65536])
-    if size and (size[0] > int(data.Rows) or size[1] > int(data.Columns)):
-        raise ReadError(
-            f"{path} announces {data.Rows} × {data.Columns}, but its compressed stream is "
-            f"{size[0]} × {size[1]}: damaged or a decompression bomb. It is not read"
-        )
+    for frame in generate_frames(data.PixelData, number_of_frames=int(data.get("NumberOfFrames", 1) or 1)):
+        size = codestream_size(frame[:65536])
+        if size and (size[0] > int(data.Rows) or size[1] > int(data.Columns)):
+            raise ReadError(
+                f"{path} announces {data.Rows} × {data.Columns}, but its compressed stream is "
+                f"{size[0]} × {size[1]}: damaged or a decompression bomb. It is not read"
+            )
 
 
 def codestream_size(head: bytes) -> tuple[int, int] | None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import struct
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset
 
 from radfoundry.errors import ReadError
-from radfoundry.io.dicom import DicomFile
+from radfoundry.io.dicom import DicomFile, readable
 from radfoundry.io.planes import Plane
 
 MOSAIC_CLOCKS = {
@@ -28,6 +29,11 @@ def planes_of(file: DicomFile, index: int) -> list[Plane]:
 
     Raises ReadError for geometry that is present but impossible.
     """
+    with readable(file):
+        return _planes(file, index)
+
+
+def _planes(file: DicomFile, index: int) -> list[Plane]:
     header = file.header
     if file.has("PerFrameFunctionalGroupsSequence"):
         return _enhanced(file, index)
@@ -40,7 +46,7 @@ def planes_of(file: DicomFile, index: int) -> list[Plane]:
         return []
     common = _common(file, index)
     row, column = _axes(orientation, file)
-    shape = (int(file.get("Rows")), int(file.get("Columns")))
+    shape = (file.whole("Rows"), file.whole("Columns"))
     first = Plane(position, row, column, _spacing(spacing, file), shape, **common)
     if is_mosaic(file):
         return _mosaic(file, first)
@@ -61,10 +67,10 @@ def _numbers(value: Any, count: int) -> np.ndarray | None:
 
 
 def _axes(orientation: np.ndarray, file: DicomFile) -> tuple[np.ndarray, np.ndarray]:
-    """Unit vectors, made exactly orthogonal: headers round them to a few digits."""
+    """Unit vectors, made exactly orthogonal: headers round them to a few digits, which is what 1 % allows."""
     row, column = orientation[:3], orientation[3:]
     lengths = np.linalg.norm(row), np.linalg.norm(column)
-    if min(lengths) < 0.9 or max(lengths) > 1.1 or abs(row @ column) > 0.01:
+    if min(lengths) < 0.99 or max(lengths) > 1.01 or abs(row @ column) > 0.005:
         raise ReadError(
             f"{file.path} has an impossible Image Orientation {orientation.tolist()}: "
             "its axes are not perpendicular unit vectors. Correct the header, or leave the file out"
@@ -93,6 +99,7 @@ def _float(value: Any, default: float | None = None) -> float | None:
 def _common(file: DicomFile, index: int) -> dict[str, Any]:
     """What a classic header says about every plane in it."""
     echo = _float(file.get("EchoTime"))
+    slope, intercept = rescale_of(file.get("RescaleSlope"), file.get("RescaleIntercept"), file)
     order = {name: _hashable(file.get(tag)) for name, tag in MOSAIC_CLOCKS.items()}
     bvalue = _float(file.get("DiffusionBValue"))
     if bvalue is not None:
@@ -100,21 +107,36 @@ def _common(file: DicomFile, index: int) -> dict[str, Any]:
         order["b-value and direction"] = (bvalue, *(direction.tolist() if direction is not None else ()))
     return {
         "file": index,
-        "slope": _float(file.get("RescaleSlope"), 1.0),
-        "intercept": _float(file.get("RescaleIntercept"), 0.0),
+        "slope": slope,
+        "intercept": intercept,
         "echo": round(echo, 3) if echo else None,
         "kind": "/".join(str(part) for part in file.get("ImageType", ())),
         "order": order,
         "instance": int(_float(file.get("InstanceNumber"), 0) or 0),
         "uid": str(file.get("SOPInstanceUID", "")),
-        "thickness": _float(file.get("SpacingBetweenSlices")) or _float(file.get("SliceThickness")),
+        "thickness": _thickness(file.get("SpacingBetweenSlices"), file.get("SliceThickness")),
     }
+
+
+def rescale_of(slope: Any, intercept: Any, file: DicomFile) -> tuple[float, float]:
+    """Rescale slope and intercept, (1, 0) where absent; ReadError for text, infinity and a slope of 0."""
+    numbers = _float(1.0 if slope is None else slope), _float(0.0 if intercept is None else intercept)
+    if numbers[0] is None or numbers[1] is None or numbers[0] == 0:
+        raise ReadError(
+            f"{file.path} has rescale slope {slope} and intercept {intercept}. Correct the header"
+        )
+    return numbers[0], numbers[1]
+
+
+def _thickness(between: Any, thickness: Any) -> float | None:
+    """Distance from slice to slice as the header has it; some write it negative to tell a direction."""
+    return abs(_float(between) or _float(thickness) or 0.0) or None
 
 
 def _hashable(value: Any) -> Any:
     if value is None or value == "":
         return None
-    number = _float(value)
+    number = _float(str(value).replace(":", ""))  # old files write a time as 10:11:12
     return str(value) if number is None else number
 
 
@@ -140,8 +162,10 @@ def mosaic_tiles(file: DicomFile) -> tuple[int, np.ndarray | None]:
             tags = {}
     items = tags.get("NumberOfImagesInMosaic")
     plain = file.header.get((0x0019, 0x100A))
-    count = int(items[0]) if items else int(plain.value) if plain is not None else 0
-    return count, _numbers(tags.get("SliceNormalVector"), 3)
+    count = items[0] if items else plain.value if plain is not None else 0
+    if isinstance(count, bytes):  # without its private creator the element has no type: an unsigned short
+        count = int.from_bytes(count[:2], "little")
+    return int(count), _numbers(tags.get("SliceNormalVector"), 3)
 
 
 def csa_values(data: bytes) -> dict[str, list[str]]:
@@ -188,6 +212,11 @@ def _mosaic(file: DicomFile, whole: Plane) -> list[Plane]:
         )
     side = math.ceil(math.sqrt(count))
     rows, columns = whole.shape[0] // side, whole.shape[1] // side
+    if whole.shape != (rows * side, columns * side):
+        raise ReadError(
+            f"{file.path} is a mosaic of {count} slices, but {whole.shape[0]} × {whole.shape[1]} pixels do "
+            f"not part into {side} × {side} tiles. Export it again"
+        )
     if normal is None or abs(abs(normal @ whole.normal) - 1) > 0.01:
         normal = whole.normal
     gap = whole.thickness
@@ -216,11 +245,12 @@ def _uih_grid(file: DicomFile, index: int) -> list[Plane]:
             f"{file.path} is a grid of slices without their positions. Export it one file a slice"
         )
     side = math.ceil(math.sqrt(len(positions)))
-    shape = (int(header.Rows) // side, int(header.Columns) // side)
+    rows, columns = file.whole("Rows"), file.whole("Columns")
+    shape = (rows // side, columns // side)
     row, column = _axes(orientation, file)
-    if int(header.Rows) % side:  # rows that would stay empty are left out of the picture
+    if rows % side:  # rows that would stay empty are left out of the picture
         side_rows = math.ceil(len(positions) / side)
-        shape = (int(header.Rows) // side_rows, shape[1])
+        shape = (rows // side_rows, shape[1])
     common = _common(file, index)
     return [
         Plane(position, row, column, _spacing(spacing, file), shape, **{**common, "frame": k})
@@ -259,6 +289,24 @@ def _enhanced(file: DicomFile, index: int) -> list[Plane]:
     return planes
 
 
+def flat(file: DicomFile, number: int = 0) -> DicomFile:
+    """An enhanced file with what a picture needs of one frame's functional groups as plain elements.
+
+    Rescale, window and pixel spacing; a classic file is returned as it is.
+    """
+    if not file.has("PerFrameFunctionalGroupsSequence") and not file.has("SharedFunctionalGroupsSequence"):
+        return file
+    header = Dataset()
+    header.update(file.header)
+    with readable(file):
+        shared, frames = (
+            header.get(f"{name}FunctionalGroupsSequence") or [Dataset()] for name in ("Shared", "PerFrame")
+        )
+        for name in ("PixelValueTransformationSequence", "FrameVOILUTSequence", "PixelMeasuresSequence"):
+            header.update(_group(frames[min(number, len(frames) - 1)], shared[0], name))
+    return replace(file, header=header)
+
+
 def _group(frame: Dataset, shared: Dataset, name: str) -> Dataset:
     for source in (frame, shared):
         items = source.get(name)
@@ -277,21 +325,24 @@ def _frame_plane(file: DicomFile, frame: Dataset, shared: Dataset, number: int, 
     if position is None or orientation is None or spacing is None:
         return None
     values = _group(frame, shared, "PixelValueTransformationSequence")
+    slope, intercept = rescale_of(
+        values.get("RescaleSlope", common["slope"]), values.get("RescaleIntercept", common["intercept"]), file
+    )
     row, column = _axes(orientation, file)
     echo = _float(_group(frame, shared, "MREchoSequence").get("EffectiveEchoTime"))
     kinds = _frame_type(frame, shared)
     own = {
         **common,
         "frame": number,
-        "slope": _float(values.get("RescaleSlope"), common["slope"]),
-        "intercept": _float(values.get("RescaleIntercept"), common["intercept"]),
+        "slope": slope,
+        "intercept": intercept,
         "echo": round(echo, 3) if echo else common["echo"],
         "kind": kinds or common["kind"],
         "order": _frame_order(frame, shared, common["order"]),
         "uid": f"{common['uid']}#{number}",
-        "thickness": _float(measures.get("SpacingBetweenSlices")) or _float(measures.get("SliceThickness")),
+        "thickness": _thickness(measures.get("SpacingBetweenSlices"), measures.get("SliceThickness")),
     }
-    shape = (int(file.header.Rows), int(file.header.Columns))
+    shape = (file.whole("Rows"), file.whole("Columns"))
     return Plane(position, row, column, _spacing(spacing, file), shape, **own)
 
 

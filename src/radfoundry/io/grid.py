@@ -13,10 +13,13 @@ import numpy as np
 
 from radfoundry.errors import ReadError
 from radfoundry.io.planes import MAX_SHEAR, SAME_PLACE_MM, Plane
+from radfoundry.io.source import MAX_VALUES, check_size
 
 Irregular = Literal["refuse", "resample"]
 MAX_GROWTH = 4
 """Resampling may multiply the number of slices by this much before it is refused as meaningless."""
+MAX_TILT_DEG = 45.0
+"""Gantries tilt by 30 degrees at most; slices that lie further aside belong to several acquisitions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +58,28 @@ def layout(planes: list[Plane], where: str, *, irregular: Irregular = "refuse") 
     shear = offset[-1, :2] / depth[-1]
     _check_lateral(offset, shear, first, where)
     gap = depth[-1] / (len(planes) - 1)
-    uneven = np.abs(depth - gap * np.arange(len(planes))).max() > max(SAME_PLACE_MM, 0.01 * gap)
+    allowed = max(0.01 * gap, min(SAME_PLACE_MM, 0.1 * gap))
+    uneven = np.abs(depth - gap * np.arange(len(planes))).max() > allowed
     if uneven and irregular == "refuse":
         raise ReadError(_explain(depth, where))
     affine[:3, 2] = frame.T @ np.array([*(shear * gap), gap])
     tilt = math.degrees(math.atan(float(np.hypot(*shear)))) if np.hypot(*shear) > MAX_SHEAR else 0.0
-    return Layout(affine, offset, not uneven, tilt, ())
+    if tilt > MAX_TILT_DEG:
+        raise ReadError(
+            f"{where} has slices shifted sideways by {np.hypot(*shear) * gap:.2f} mm at each step of "
+            f"{gap:.2f} mm: several acquisitions in one. Pass the list of files that make one volume"
+        )
+    return Layout(affine, offset, not uneven, tilt, _gaps(gap, first))
+
+
+def _gaps(gap: float, first: Plane) -> tuple[str, ...]:
+    """Slices lost at regular intervals leave even positions: only the header's own distance tells of them."""
+    if first.thickness is None or gap < 1.5 * first.thickness:
+        return ()
+    return (
+        f"slices lie {gap:g} mm apart where the header says {first.thickness:g} mm: "
+        "gaps between them, or files missing at regular intervals",
+    )
 
 
 def _check_lateral(offset: np.ndarray, shear: np.ndarray, first: Plane, where: str) -> None:
@@ -90,15 +109,19 @@ def _explain(depth: np.ndarray, where: str) -> str:
     )
 
 
-def straighten(array: np.ndarray, plan: Layout, spacing: tuple[float, float], fill: float) -> tuple:
+def straighten(
+    array: np.ndarray, plan: Layout, spacing: tuple[float, float], fill: float, where: str = "the series",
+    *, max_values: int = MAX_VALUES,
+) -> tuple:  # fmt: skip
     """(array, affine, record) on an orthogonal, evenly spaced grid.
 
     array: (T, K, rows, columns). A tilt is undone by shifting each slice within its own plane (the slices
     stay parallel, nothing is rotated), then uneven slices are interpolated along the normal. Both linear.
+    Raises ReadError where the grid would have more than `max_values` voxels.
     """
     affine, record = plan.affine.copy(), list(plan.record)
     if plan.tilt_deg:
-        array, affine, said = _unshear(array, plan, spacing, fill)
+        array, affine, said = _unshear(array, plan, spacing, fill, where, max_values)
         record.append(said)
     if not plan.regular:
         array, affine, said = _even(array, affine, plan.offset_mm[:, 2])
@@ -106,13 +129,17 @@ def straighten(array: np.ndarray, plan: Layout, spacing: tuple[float, float], fi
     return array, affine, tuple(record)
 
 
-def _unshear(array: np.ndarray, plan: Layout, spacing: tuple[float, float], fill: float) -> tuple:
+def _unshear(
+    array: np.ndarray, plan: Layout, spacing: tuple[float, float], fill: float, where: str, max_values: int
+) -> tuple:
     """Slice k moves sideways by its lateral offset; the picture grows so that nothing is cut off."""
     shift = plan.offset_mm[:, 1::-1] / np.array(spacing)  # (K, 2) in pixels, (down rows, along columns)
     low, high = np.floor(shift.min(axis=0)), np.ceil(shift.max(axis=0))
     low, grown = low.astype(int), (high - low).astype(int)
     times, slices, rows, columns = array.shape
-    out = np.empty((times, slices, rows + grown[0], columns + grown[1]), np.float32)
+    shape = (times, slices, rows + int(grown[0]), columns + int(grown[1]))
+    check_size(shape, where, max_values)
+    out = np.empty(shape, np.float32)
     for k in range(slices):
         plane = array[:, k]
         for axis in (0, 1):

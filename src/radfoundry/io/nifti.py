@@ -13,6 +13,8 @@ from radfoundry.errors import ReadError
 from radfoundry.io.source import MALFORMED, MAX_VALUES, check_size
 from radfoundry.types import Unit, Volume
 
+SAME_MM = 0.1
+"""sform and qform that place every corner closer than this differ by rounding only."""
 MM_PER_UNIT = {"unknown": 1.0, "mm": 1.0, "meter": 1000.0, "micron": 0.001}
 
 
@@ -31,6 +33,7 @@ def read_nifti(path: Path, *, max_values: int = MAX_VALUES) -> Volume:
                 f"{path} holds {image.get_data_dtype()} voxels; only real numbers are read. Split it"
             )
         affine, record = _affine(image, path)
+        record += _repairs(image)
         array = image.get_fdata(dtype=np.float32, caching="unchanged").reshape(shape, order="F")
     except ReadError:
         raise
@@ -69,11 +72,32 @@ def _affine(image: Any, path: Path) -> tuple[np.ndarray, tuple[str, ...]]:
     header = image.header
     if int(header["sform_code"]) == 0 and int(header["qform_code"]) == 0:
         record.append("no sform or qform: orientation is a guess from the header's voxel sizes")
+    elif int(header["sform_code"]) > 0 and int(header["qform_code"]) > 0:
+        apart = _apart(image)
+        if apart > SAME_MM:
+            record.append(f"sform and qform place a corner {apart:.2f} mm apart: the sform is used")
     unit = header.get_xyzt_units()[0]
     if MM_PER_UNIT.get(unit, 1.0) != 1.0:
         affine[:3] *= MM_PER_UNIT[unit]
         record.append(f"affine converted from {unit} to mm")
     return affine, tuple(record)
+
+
+def _apart(image: Any) -> float:
+    """Largest distance between where sform and qform place a corner of the grid, in the file's unit."""
+    corners = np.array([(i, j, k, 1) for i in (0, 1) for j in (0, 1) for k in (0, 1)], dtype=np.float64)
+    corners[:, :3] *= np.array([*image.shape, 1, 1][:3]) - 1
+    difference = image.header.get_sform() - image.header.get_qform()
+    return float(np.linalg.norm((corners @ difference.T)[:, :3], axis=1).max())
+
+
+def _repairs(image: Any) -> tuple[str, ...]:
+    """What nibabel found wrong in the header as it lies in the file, and mended while loading."""
+    header = type(image.header)
+    holder = image.file_map.get("header") or image.file_map["image"]
+    with nibabel.openers.Opener(holder.filename) as file:
+        said = header.diagnose_binaryblock(file.read(header.template_dtype.itemsize))
+    return tuple(f"header: {line}" for line in said.splitlines() if line)
 
 
 def _sidecar(path: Path) -> tuple[str, Unit, tuple[str, ...]]:

@@ -48,18 +48,31 @@ def read_nrrd(path: Path, *, max_values: int = MAX_VALUES) -> Volume:
         raise ReadError(
             f"{path} has {len(spatial)} directed axes of {len(sizes)}; three (plus time) are read"
         )
+    _check_rest(header, rest, path)
     array = np.transpose(data, (*spatial, *rest)).astype(np.float32)
     if rest and array.shape[3] == 1:
         array = array[..., 0]
     try:
-        return Volume(array, affine, source=str(path))
+        record = () if "space origin" in header else ("no 'space origin': the first voxel is put at 0, 0, 0",)
+        return Volume(array, affine, source=str(path), record=record)
     except ValueError as cause:
         raise ReadError(f"{path}: {cause}. Repair its 'space directions'") from cause
 
 
+def _check_rest(header: dict[str, Any], rest: list[int], path: Path) -> None:
+    """The axis without a direction may hold times or a list, not colours or the parts of a vector."""
+    kinds = header.get("kinds") or []
+    for axis in rest:
+        kind = str(kinds[axis]) if axis < len(kinds) else ""
+        if kind.lower() not in ("", "???", "none", "time", "list", "domain"):
+            raise ReadError(f"{path} has voxels of kind {kind!r}, not one number each. Split it first")
+
+
 def _read_data(header: dict[str, Any], path: Path, sizes: tuple[int, ...]) -> np.ndarray:
     """The array; gzip of an attached file is unpacked only up to the announced size."""
-    if header.get("encoding") in ("gzip", "gz") and "data file" not in header and "datafile" not in header:
+    detached = "data file" in header or "datafile" in header
+    skips = any(int(header.get(f"{part}{gap}skip", 0)) for part in ("line", "byte") for gap in (" ", ""))
+    if header.get("encoding") in ("gzip", "gz") and not detached and not skips:
         dtype = np.dtype(nrrd.reader._determine_datatype(header))
         wanted = int(np.prod(sizes, dtype=np.int64)) * dtype.itemsize
         with open(path, "rb") as file:
@@ -90,6 +103,9 @@ def _affine(header: dict[str, Any], path: Path) -> tuple[np.ndarray, list[int]]:
             f"{path} does not say its patient space ({space or 'no space field'}), so left and right are "
             "unknown. Write it with 'space: left-posterior-superior' and 'space directions'"
         )
+    units = {str(unit).strip('" ').lower() for unit in header.get("space units") or []}
+    if not units <= {"mm", "millimeter", "millimetre", "", "none", "nan"}:
+        raise ReadError(f"{path} has 'space units' {', '.join(sorted(units))}. Write it again in mm")
     directions = [
         np.asarray(vector, float) if vector is not None and np.isfinite(vector).all() else None
         for vector in header["space directions"]

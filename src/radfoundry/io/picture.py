@@ -10,7 +10,8 @@ from pydicom.multival import MultiValue
 from pydicom.pixels import apply_color_lut, apply_modality_lut
 
 from radfoundry.errors import ReadError
-from radfoundry.io.dicom import DicomFile, check_pixels, stored
+from radfoundry.io.dicom import DicomFile, check_pixels, readable, stored
+from radfoundry.io.frames import flat, rescale_of
 from radfoundry.io.source import MALFORMED, MAX_VALUES
 from radfoundry.types import Frames, Image, Unit
 
@@ -23,6 +24,12 @@ def read_picture(file: DicomFile, *, max_values: int = MAX_VALUES) -> Image | Fr
     """
     check_pixels(file, max_values=max_values)
     raw = stored(file)
+    with readable(file):
+        return _picture(file, raw)
+
+
+def _picture(file: DicomFile, raw: np.ndarray) -> Image | Frames:
+    file = _alike_frames(file)
     if raw.ndim == 4 or str(file.get("PhotometricInterpretation")) == "PALETTE COLOR":
         array, shown, record = _colour(file, raw)
         unit: Unit = "a.u."
@@ -37,11 +44,25 @@ def read_picture(file: DicomFile, *, max_values: int = MAX_VALUES) -> Image | Fr
     return Frames(array, shown, spacing, modality, source, notes)
 
 
+def _alike_frames(file: DicomFile) -> DicomFile:
+    """The file with its functional groups flattened, which is possible where frames share one rescale."""
+    first = flat(file)
+    if first is not file:
+        scales = {_rescale(flat(file, number)) for number in range(file.frames)}
+        if len(scales) > 1:
+            raise ReadError(
+                f"{file.path} rescales its frames differently and does not place them in space, so they "
+                "have no common scale. Export it one file a frame"
+            )
+    return first
+
+
 def ct_unit(file: DicomFile) -> tuple[Unit, list[str]]:
     """HU when the file is a CT slice rescaled to HU; localizers and unscaled files are not."""
     if file.get("Modality") != "CT":
         return "a.u.", []
-    if file.get("RescaleSlope") is None and not file.has("PerFrameFunctionalGroupsSequence"):
+    file = flat(file)
+    if file.get("RescaleSlope") is None:
         return "a.u.", ["CT without rescale: values are not HU"]
     if str(file.get("RescaleType", "HU")).upper() not in ("HU", "HU_MOD"):
         return "a.u.", [f"CT rescaled to {file.get('RescaleType')}: values are not HU"]
@@ -54,11 +75,7 @@ def _modality_values(file: DicomFile, raw: np.ndarray) -> tuple[np.ndarray, Unit
     """Stored values through the modality LUT or the rescale slope and intercept, float32."""
     unit, record = ct_unit(file)
     if file.get("ModalityLUTSequence"):
-        return (
-            apply_modality_lut(raw, file.header).astype(np.float32),
-            unit,
-            [*record, "modality LUT applied"],
-        )
+        return modality_lut(file, raw), unit, [*record, "modality LUT applied"]
     slope, intercept = _rescale(file)
     array = raw.astype(np.float32)
     if (slope, intercept) != (1.0, 0.0):
@@ -67,49 +84,51 @@ def _modality_values(file: DicomFile, raw: np.ndarray) -> tuple[np.ndarray, Unit
     return array, unit, record
 
 
+def modality_lut(file: DicomFile, raw: np.ndarray) -> np.ndarray:
+    """Stored values through the modality LUT, float32."""
+    with readable(file):
+        return apply_modality_lut(raw, file.header).astype(np.float32)
+
+
 def _rescale(file: DicomFile) -> tuple[float, float]:
-    try:
-        slope, intercept = float(file.get("RescaleSlope", 1.0)), float(file.get("RescaleIntercept", 0.0))
-    except (TypeError, ValueError) as cause:
-        raise ReadError(
-            f"{file.path} has an unreadable rescale slope or intercept. Correct the header"
-        ) from cause
-    if not (math.isfinite(slope) and math.isfinite(intercept)) or slope == 0:
-        raise ReadError(
-            f"{file.path} has rescale slope {slope} and intercept {intercept}. Correct the header"
-        )
-    return slope, intercept
+    return rescale_of(file.get("RescaleSlope"), file.get("RescaleIntercept"), file)
 
 
 def _display(file: DicomFile, array: np.ndarray, raw: np.ndarray, unit: Unit) -> tuple:
     """(array, display range, record) after window or LUT and the MONOCHROME1 inversion."""
     low, high = _stored_limits(file, raw)
     shown, record = _window(file)
-    applied = _nonlinear(file, array, raw) if unit != "HU" else None
+    applied = _nonlinear(file, array, low) if unit != "HU" else None
     if applied is not None:
         array, (low, high), said = applied
         shown, record = (low, high), [said]
     elif shown is None:
         shown, said = _default_range(file, array, (low, high))
         record += said
-    inverted = (
-        file.get("PhotometricInterpretation") == "MONOCHROME1"
-        or file.get("PresentationLUTShape") == "INVERSE"
-    )
+    inverted = _inverted(file)
+    if not file.get("PhotometricInterpretation"):
+        record.append("no photometric interpretation: taken as MONOCHROME2")
     if inverted and unit == "HU":  # turning HU upside down would make them something else
-        record.append("MONOCHROME1: HU kept as they are")
+        record.append(f"{inverted}: HU kept as they are")
     elif inverted:
         array = np.float32(low + high) - array
         shown = (low + high - shown[1], low + high - shown[0])
-        record.append(f"MONOCHROME1 inverted: {low + high:g} - value")
+        record.append(f"{inverted} inverted: {low + high:g} - value")
     return array, (float(shown[0]), float(shown[1])), record
+
+
+def _inverted(file: DicomFile) -> str:
+    """What in the header says that the largest value is black; "" where it is white."""
+    if file.get("PhotometricInterpretation") == "MONOCHROME1":
+        return "MONOCHROME1"
+    return "Presentation LUT INVERSE" if file.get("PresentationLUTShape") == "INVERSE" else ""
 
 
 def _stored_limits(file: DicomFile, raw: np.ndarray) -> tuple[float, float]:
     """The values that the bit depth allows, in modality units."""
     if raw.dtype.kind == "f":
         return float(raw.min()), float(raw.max())
-    bits = int(file.get("BitsStored", file.get("BitsAllocated")))
+    bits = _bits(file)
     signed = bool(file.get("PixelRepresentation", 0))
     ends = (-(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1) if signed else (0.0, 2.0**bits - 1)
     slope, intercept = (1.0, 0.0) if file.get("ModalityLUTSequence") else _rescale(file)
@@ -117,11 +136,15 @@ def _stored_limits(file: DicomFile, raw: np.ndarray) -> tuple[float, float]:
     return low, high
 
 
+def _bits(file: DicomFile) -> int:
+    return file.whole("BitsStored", file.whole("BitsAllocated"))
+
+
 def _default_range(file: DicomFile, array: np.ndarray, limits: tuple[float, float]) -> tuple:
     """Without a window: the bit depth, unless the pixels use so little of it that all would look grey."""
     padding = file.get("PixelPaddingValue")
     low, high = float(array.min()), float(array.max())
-    bits = int(file.get("BitsStored", file.get("BitsAllocated")))
+    bits = _bits(file)
     if bits <= 8 or (
         (high - low) >= (limits[1] - limits[0]) / 8 and not bool(file.get("PixelRepresentation", 0))
     ):
@@ -151,14 +174,17 @@ def _window(file: DicomFile) -> tuple[tuple[float, float] | None, list[str]]:
     return (center - 0.5 - (width - 1) / 2, center - 0.5 + (width - 1) / 2), []
 
 
-def _nonlinear(file: DicomFile, array: np.ndarray, raw: np.ndarray) -> tuple | None:
-    """(array, its range, what was done) for a VOI LUT or a sigmoid; None where the window is linear."""
+def _nonlinear(file: DicomFile, array: np.ndarray, lowest: float) -> tuple | None:
+    """(array, its range, what was done) for a VOI LUT or a sigmoid; None where the window is linear.
+
+    lowest: the least value that the modality's scale allows.
+    """
     sequence = file.get("VOILUTSequence")
     if sequence:
         item = sequence[0]
         count, first, bits = (int(v) for v in item.LUTDescriptor)
         table = _lut_values(item.LUTData, count or 65536, bits)
-        if file.get("PixelRepresentation", 0) and first >= 32768:
+        if lowest < 0 and first >= 32768:
             first -= 65536  # pydicom reads the descriptor as unsigned when the VR is ambiguous
         at = np.clip(np.rint(array).astype(np.int64) - first, 0, len(table) - 1)
         return table[at], (0.0, 2.0**bits - 1), "VOI LUT applied"
@@ -190,7 +216,7 @@ def _colour(file: DicomFile, raw: np.ndarray) -> tuple[np.ndarray, tuple[float, 
         white = float(2 ** (8 * array.dtype.itemsize) - 1)
         return array.astype(np.float32), (0.0, white), ["palette expanded to RGB"]
     record = [f"{photometric} converted to RGB"] if photometric.startswith("YBR") else []
-    bits = int(file.get("BitsStored", file.get("BitsAllocated")))
+    bits = _bits(file)
     return raw[..., :3].astype(np.float32), (0.0, 2.0**bits - 1), record
 
 

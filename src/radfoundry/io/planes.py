@@ -16,7 +16,7 @@ from radfoundry.errors import ReadError
 SAME_DIRECTION = 1e-3
 """Direction cosines that differ by less (0.06 degrees) are one orientation written with rounding."""
 SAME_PLACE_MM = 0.01
-"""Positions that differ by less, or by 1 % of the slice spacing, are equal: vendors round to 0.01 mm."""
+"""Positions that differ by less are one place: vendors round to 0.01 mm. Finer grids have finer places."""
 MAX_SHEAR = 5e-3
 """Lateral mm per mm of depth up to which an affine carries the shear exactly; more is a gantry tilt."""
 
@@ -105,7 +105,8 @@ def place_index(stack: list[Plane]) -> np.ndarray:
     """(n,) which distinct position, counted upwards along the normal, each plane occupies."""
     depth = depths(stack)
     order = np.argsort(depth, kind="stable")
-    new = np.diff(depth[order], prepend=depth[order[0]]) > SAME_PLACE_MM
+    near = min(SAME_PLACE_MM, 0.05 * min(stack[0].spacing))
+    new = np.diff(depth[order], prepend=depth[order[0]]) > near
     place = np.empty(len(stack), int)
     place[order] = np.cumsum(new)
     return place
@@ -193,7 +194,8 @@ def _sortable(plane: Plane, name: str) -> tuple:
     """Times sort by value; b-values keep the order in which they were acquired, like .bval files."""
     if name in ("instance number", "b-value and direction"):
         return ()
-    return (plane.order[name],)
+    value = plane.order[name]
+    return (isinstance(value, str), value)
 
 
 def _distinguishing(stack: list[Plane], groups: list[np.ndarray]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -20,16 +21,25 @@ def read_raster(path: Path, *, max_values: int = MAX_VALUES) -> Image:
     """One PNG or JPEG as an Image in its stored grey levels; display_range spans the bit depth.
 
     EXIF orientation is applied and recorded, transparency is composited on black and recorded, bilevel
-    and palette files are expanded. Raises ReadError for a truncated or oversized file.
+    and palette files are expanded, 16-bit colour is reduced to 8 bit and recorded. Raises ReadError for a
+    truncated or oversized file.
     """
-    Pillow.MAX_IMAGE_PIXELS = None  # our own limit is checked below, before decoding
     try:
-        with Pillow.open(path) as picture:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Pillow.DecompressionBombWarning)  # max_values decides
+            opened = Pillow.open(path)
+        with opened as picture:
             check_size((picture.height, picture.width, len(picture.getbands())), path, max_values)
             array, white, record = _decode(picture)
             frames = getattr(picture, "n_frames", 1)
+        if _is_deep_colour(path):
+            record = (*record, "16-bit colour reduced to 8 bit (the high bytes)")
     except ReadError:
         raise
+    except Pillow.DecompressionBombError as cause:
+        raise ReadError(
+            f"{path}: {cause}. If it is real, raise PIL.Image.MAX_IMAGE_PIXELS and pass max_values to read()"
+        ) from cause
     except (*MALFORMED, SyntaxError) as cause:  # Pillow reports a broken PNG chunk as SyntaxError
         raise ReadError(
             f"{path} is truncated or damaged: {cause}. Copy it again from where it came"
@@ -67,6 +77,13 @@ def _decode(picture: Pillow.Image) -> tuple[np.ndarray, float, tuple[str, ...]]:
         record = (*record, f"{picture.mode} converted to RGB")
         picture = picture.convert("RGB")
     return np.asarray(picture).astype(np.float32), 255.0, record
+
+
+def _is_deep_colour(path: Path) -> bool:
+    """Whether a PNG holds 16-bit samples with colour or alpha, of which Pillow keeps the high bytes."""
+    with open(path, "rb") as file:
+        head = file.read(26)
+    return head[:4] == b"\x89PNG" and head[12:16] == b"IHDR" and head[24] == 16 and head[25] in (2, 4, 6)
 
 
 def _png_orientation(picture: Pillow.Image) -> int:

@@ -17,7 +17,7 @@ from radfoundry.io.grid import Irregular
 from radfoundry.io.nifti import read_nifti
 from radfoundry.io.nrrd import read_nrrd
 from radfoundry.io.raster import read_raster
-from radfoundry.io.series import read_dicom_file, read_series
+from radfoundry.io.series import KEPT, read_dicom_file, read_series
 from radfoundry.io.source import MAX_VALUES, kind_of
 from radfoundry.types import Frames, Image, Volume
 
@@ -46,6 +46,7 @@ def read(
     """
     options: dict[str, Any] = {"series": series, "echo": echo, "stack": stack, "irregular": irregular}
     if not isinstance(path, (str, os.PathLike)):
+        _check_options(options)
         files = [Path(item) for item in path]
         _require(files)
         where = f"{files[0].parent} ({len(files)} files)" if files else "an empty list"
@@ -83,16 +84,30 @@ def read_image(path: PathLike, *, max_values: int = MAX_VALUES) -> Image:
 
 
 def slice_image(volume: Volume, index: int) -> Image:
-    """Slice `index` along K as rows = J, columns = I; shown between the volume's extremes."""
-    spacing = volume.spacing_mm
+    """Slice `index` along K as rows = J, columns = I; shown between the volume's extremes.
+
+    As in any Image, MONOCHROME1 is inverted (HU excepted). Raises ReadError for a slice with NaN or infinity.
+    """
+    spacing, array = volume.spacing_mm, np.ascontiguousarray(volume.array[:, :, index].T)
+    if not np.isfinite(array).all():
+        raise ReadError(
+            f"{volume.source} has {int((~np.isfinite(array)).sum())} pixels in slice {index} that are no "
+            "numbers (NaN or infinity). Replace them with a value of the background"
+        )
+    finite = volume.array[np.isfinite(volume.array)]
+    low, high = float(finite.min()), float(finite.max())
+    record = [*volume.record, f"slice {index} of {volume.array.shape[2]} along the third axis"]
+    if KEPT in record and volume.unit != "HU":
+        array = np.float32(low + high) - array
+        record.append(f"MONOCHROME1 inverted: {low + high:g} - value")
     return Image(
-        np.ascontiguousarray(volume.array[:, :, index].T),
-        (float(volume.array.min()), float(volume.array.max())),
+        array,
+        (low, high),
         volume.unit,
         (float(spacing[1]), float(spacing[0])),
         volume.modality,
         volume.source,
-        (*volume.record, f"slice {index} of {volume.array.shape[2]} along the third axis"),
+        tuple(record),
     )
 
 
@@ -120,8 +135,7 @@ def split_path(path: PathLike) -> tuple[Path, dict[str, Any]]:
 
 
 def _read(path: Path, options: dict[str, Any], max_values: int) -> Image | Frames | Volume:
-    if options.get("irregular", "refuse") not in ("refuse", "resample"):
-        raise ReadError(f"irregular must be 'refuse' or 'resample', not {options['irregular']!r}")
+    _check_options(options)
     _require([path])
     if path.is_dir():
         return read_series(_files_below(path), str(path), **options, max_values=max_values)
@@ -133,8 +147,10 @@ def _read(path: Path, options: dict[str, Any], max_values: int) -> Image | Frame
             path, lambda files: read_series(files, str(path), **options, max_values=max_values)
         )
     if kind == "dicom":
-        options = {key: value for key, value in options.items() if key != "series"}
         return read_dicom_file(path, **options, max_values=max_values)
+    chosen = [key for key in ("series", "echo", "stack") if options.get(key) is not None]
+    if chosen:
+        raise ReadError(f"{path} is {kind}: {chosen[0]}= chooses among DICOM volumes only. Leave it out")
     readers: dict[str, Any] = {
         "png": read_raster,
         "jpeg": read_raster,
@@ -142,6 +158,11 @@ def _read(path: Path, options: dict[str, Any], max_values: int) -> Image | Frame
         "nrrd": read_nrrd,
     }
     return readers[kind](path, max_values=max_values)
+
+
+def _check_options(options: dict[str, Any]) -> None:
+    if options.get("irregular", "refuse") not in ("refuse", "resample"):
+        raise ReadError(f"irregular must be 'refuse' or 'resample', not {options['irregular']!r}")
 
 
 def _require(paths: list[Path]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from radfoundry.errors import ReadError
-from radfoundry.io.source import kind_of
+from radfoundry.io.source import MALFORMED, kind_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,32 +80,57 @@ def _look(path: Path) -> tuple[Path, str | None, DicomFile | None, str]:
 
 
 def _count(rows: dict, root: Path, path: Path, kind: str, header: DicomFile | None, problem: str) -> None:
-    """Add one file to the row of its series."""
-    series = str(header.get("SeriesInstanceUID", "")) if header else ""
+    """Add one file to the row of its series; a header that cannot be understood is an unreadable file."""
+    try:
+        facts = _facts(header) if header else {}
+    except (ReadError, *MALFORMED) as cause:
+        kind, header, facts, problem = "unreadable", None, {}, f"{path}: {cause}"
+    series = facts.get("series", "")
     alone = kind in ("nifti", "nrrd", "zip", "unreadable")
     place = str((path if alone else path.parent).relative_to(root))
-    row = rows.setdefault((place, kind, series), _new_row(place, kind, series, header, problem))
+    row = rows.setdefault((place, kind, series), _new_row(place, kind, facts, problem))
     row["files"] += 1
     if header is None:
         return
-    row["frames"] += header.frames if header.get("Rows") else 0
+    row["frames"] += header.frames if facts["rows"] else 0
     row["no_pixels"] += not header.has_pixels
-    row["at"].add(tuple(header.get("ImagePositionPatient", ())))
-    row["facing"].add(tuple(round(float(v), 3) + 0.0 for v in header.get("ImageOrientationPatient", ())))
-    row["te"].add(header.get("EchoTime"))
-    row["sizes"].add((header.get("Rows"), header.get("Columns")))
+    row["at"].add(facts["at"])
+    row["facing"].add(facts["facing"])
+    row["te"].add(facts["echo"])
+    row["sizes"].add((facts["rows"], facts["columns"]))
 
 
-def _new_row(place: str, kind: str, series: str, header: DicomFile | None, problem: str) -> dict[str, Any]:
-    get = header.get if header else (lambda name, default=None: default)
-    spacing = get("PixelSpacing", ())
+def _facts(header: DicomFile) -> dict[str, Any]:
+    """What the table needs of one header, as plain values; raises what ill-typed elements raise."""
+    text = {
+        name: str(header.get(tag, ""))
+        for name, tag in (
+            ("series", "SeriesInstanceUID"), ("modality", "Modality"), ("description", "SeriesDescription"),
+            ("body_part", "BodyPartExamined"), ("manufacturer", "Manufacturer"),
+            ("model", "ManufacturerModelName"),
+        )
+    }  # fmt: skip
+    sized = bool(header.get("Rows") and header.get("Columns"))
+    thickness, echo = header.get("SliceThickness"), header.get("EchoTime")
+    return text | {
+        "rows": header.whole("Rows") if sized else None,
+        "columns": header.whole("Columns") if sized else None,
+        "frames": header.frames,
+        "spacing_mm": " × ".join(f"{float(v):g}" for v in header.get("PixelSpacing", ())),
+        "slice_mm": None if thickness is None else float(thickness),
+        "at": tuple(float(v) for v in header.get("ImagePositionPatient", ())),
+        "facing": tuple(round(float(v), 3) + 0.0 for v in header.get("ImageOrientationPatient", ())),
+        "echo": None if echo is None else float(echo),
+    }
+
+
+def _new_row(place: str, kind: str, facts: dict[str, Any], problem: str) -> dict[str, Any]:
+    words = ("modality", "series", "description", "body_part", "manufacturer", "model", "spacing_mm")
     return {
-        "path": place, "format": kind, "modality": str(get("Modality", "")), "series": series,
-        "description": str(get("SeriesDescription", "")), "body_part": str(get("BodyPartExamined", "")),
-        "manufacturer": str(get("Manufacturer", "")), "model": str(get("ManufacturerModelName", "")),
-        "files": 0, "frames": 0, "rows": get("Rows"), "columns": get("Columns"),
-        "spacing_mm": " × ".join(f"{float(v):g}" for v in spacing), "slice_mm": get("SliceThickness"),
-        "problem": problem, "at": set(), "facing": set(), "te": set(), "sizes": set(), "no_pixels": 0,
+        "path": place, "format": kind, **{name: facts.get(name, "") for name in words},
+        "files": 0, "frames": 0, "rows": facts.get("rows"), "columns": facts.get("columns"),
+        "slice_mm": facts.get("slice_mm"), "problem": problem,
+        "at": set(), "facing": set(), "te": set(), "sizes": set(), "no_pixels": 0,
     }  # fmt: skip
 
 
@@ -123,6 +148,5 @@ def _finish(row: dict[str, Any]) -> dict[str, Any]:
         problems.append(f"{row['echoes']} echoes")
     if len(row["sizes"]) > 1:
         problems.append(f"{len(row['sizes'])} matrix sizes")
-    row["slice_mm"] = None if row["slice_mm"] is None else float(row["slice_mm"])
     row["problem"] = "; ".join(problems)
     return {name: row[name] for name in COLUMNS}

@@ -17,12 +17,13 @@ from radfoundry.errors import ReadError
 from radfoundry.io.dicom import DicomFile, check_pixels, is_directory, open_dicom, stored
 from radfoundry.io.frames import planes_of, tiles
 from radfoundry.io.grid import Irregular, layout, straighten
-from radfoundry.io.picture import ct_unit, read_picture
+from radfoundry.io.picture import ct_unit, modality_lut, read_picture
 from radfoundry.io.planes import Plane, choose, is_distinguished, order_repeats, place_index, split
 from radfoundry.io.source import MAX_VALUES, check_size, kind_of
-from radfoundry.types import Frames, Image, Volume
+from radfoundry.types import Frames, Image, Unit, Volume
 
 THREADS = 2
+KEPT = "MONOCHROME1: values of a volume are kept as they are"
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 # CR, DX and friends may carry a position by accident; they are pictures, and so is a lone slice.
 Result = Image | Frames | Volume
@@ -30,20 +31,36 @@ T = TypeVar("T")
 
 
 def read_dicom_file(
-    path: Path, *, echo: float | None = None, stack: int | None = None, irregular: Irregular = "refuse",
-    max_values: int = MAX_VALUES,
+    path: Path, *, series: str | None = None, echo: float | None = None, stack: int | None = None,
+    irregular: Irregular = "refuse", max_values: int = MAX_VALUES,
 ) -> Result:  # fmt: skip
     """One file: Volume when it holds several planes in space, else Image or Frames."""
     file = open_dicom(path)
     check_pixels(file, max_values=max_values)
-    if int(file.get("SamplesPerPixel", 1)) == 1:
+    if series is not None:
+        _choose_series([file], str(path), series)
+    if not _is_colour(file):
         planes = planes_of(file, 0)
         if len(planes) > 1:
             return build(
                 [file], planes, str(path), (),
                 echo=echo, stack=stack, irregular=irregular, max_values=max_values,
             )  # fmt: skip
+    _require_chosen(file, echo, stack)
     return read_picture(file, max_values=max_values)
+
+
+def _is_colour(file: DicomFile) -> bool:
+    return file.whole("SamplesPerPixel", 1) > 1 or file.get("PhotometricInterpretation") == "PALETTE COLOR"
+
+
+def _require_chosen(file: DicomFile, echo: float | None, stack: int | None) -> None:
+    """A single picture is the only stack and echo of its file: asking for another is an error."""
+    if stack not in (None, 0):
+        raise ReadError(f"{file.path} is a single picture, so it has no stack {stack}. Leave the choice out")
+    own = file.get("EchoTime")
+    if echo is not None and (own is None or abs(float(own) - echo) >= 0.01):
+        raise ReadError(f"{file.path} has an echo time of {own} ms, not {echo:g}. Leave the choice out")
 
 
 def read_series(
@@ -62,6 +79,12 @@ def read_series(
     options = {"echo": echo, "stack": stack, "irregular": irregular, "max_values": max_values}
     if len(files) == 1:
         return read_dicom_file(files[0].path, **options)  # type: ignore[arg-type]
+    coloured = [file for file in files if _is_colour(file)]
+    if coloured:
+        raise ReadError(
+            f"{where} holds {len(coloured)} colour pictures (e.g. {coloured[0].path.name}), and a volume has "
+            "one value a voxel. Pass one of the files instead"
+        )
     grouped = [planes_of(file, index) for index, file in enumerate(files)]
     lost = [file for file, planes in zip(files, grouped) if not planes]
     if lost:
@@ -92,12 +115,16 @@ def _open_images(paths: Sequence[Path], where: str) -> tuple[list[DicomFile], tu
 
 
 def _is_dicom(path: Path) -> bool:
+    named = path.suffix.lower() in (".dcm", ".ima")
     try:
-        return kind_of(path) == "dicom"
+        kind = kind_of(path)
     except ReadError:
-        if path.suffix.lower() in (".dcm", ".ima") and path.stat().st_size == 0:
-            raise  # an empty slice is a missing slice, not a stray file
+        if named:
+            raise  # a slice that was emptied or overwritten is a missing slice, not a stray file
         return False
+    if named and kind != "dicom":
+        raise ReadError(f"{path} is named like DICOM but is {kind}. Replace it, or move it out of the folder")
+    return kind == "dicom"
 
 
 def _map(work: Callable[..., T], items: Iterable) -> list[T]:
@@ -142,19 +169,30 @@ def build(
     plan = layout([chosen[i] for i in index[:, 0]], where, irregular=irregular)
     first = chosen[index[0, 0]]
     check_size((*index.shape, *first.shape), where, max_values)
+    used = [files[number] for number in dict.fromkeys(plane.file for plane in chosen)]
+    unit, said_scale = _common_scale(used, where)
     array = _load(files, chosen, index)
     fill = float(array.min()) if plan.tilt_deg else 0.0
-    array, affine, said = straighten(array, plan, first.spacing, fill)
-    notes.extend(said)
-    unit, said_unit = ct_unit(files[first.file])
-    notes.extend(said_unit)
-    if any(files[p.file].get("PhotometricInterpretation") == "MONOCHROME1" for p in chosen):
-        notes.append("MONOCHROME1: values of a volume are kept as they are")
+    array, affine, said = straighten(array, plan, first.spacing, fill, where, max_values=max_values)
+    notes += [*said, *said_scale]
     voxels = array.transpose(3, 2, 1, 0)
     if voxels.shape[3] == 1:
         voxels = voxels[..., 0]
     modality = str(files[first.file].get("Modality", ""))
     return Volume(voxels, LPS_TO_RAS @ affine, unit, modality, where, tuple(notes))
+
+
+def _common_scale(files: list[DicomFile], where: str) -> tuple[Unit, list[str]]:
+    """Unit of the files of one volume, and what is to be said of it; ReadError where they do not share it."""
+    scales = {ct_unit(file)[0] for file in files}
+    polarities = {file.get("PhotometricInterpretation") == "MONOCHROME1" for file in files}
+    if len(scales) > 1 or len(polarities) > 1:
+        what = "units (HU and not HU)" if len(scales) > 1 else "polarity (MONOCHROME1 and MONOCHROME2)"
+        raise ReadError(f"{where} holds slices of different {what}. Pass the list of files of one kind")
+    unit, said = ct_unit(files[0])
+    if any(file.get("ModalityLUTSequence") for file in files):
+        said = [*said, "modality LUT applied"]
+    return unit, [*said, KEPT] if polarities == {True} else said
 
 
 def _without_duplicates(
@@ -206,9 +244,13 @@ def _load(files: list[DicomFile], stack: list[Plane], index: np.ndarray) -> np.n
         jobs.setdefault(stack[i].file, []).append((stack[i], array[t, k]))
 
     def fill(number: int) -> None:
-        todo = jobs[number]
-        for (plane, target), raw in zip(todo, _raw_planes(files[number], [plane for plane, _ in todo])):
-            rescale(raw, plane.slope, plane.intercept, target)
+        todo, file = jobs[number], files[number]
+        has_lut = file.get("ModalityLUTSequence")
+        for (plane, target), raw in zip(todo, _raw_planes(file, [plane for plane, _ in todo])):
+            if has_lut:
+                target[:] = modality_lut(file, raw)
+            else:
+                rescale(raw, plane.slope, plane.intercept, target)
 
     _map(fill, jobs)
     return array
