@@ -218,6 +218,7 @@ def test_metadata_without_a_link_pass(make) -> None:
     item = look(make(80, age=rng.normal(60, 10, 80), sex=rng.choice(["F", "M"], 80))).item("metadata")
     assert item.status == "ok"
     assert all(e.low < 0.5 < e.high for e in item.estimates)
+    assert {e.level for e in item.estimates} == {0.975}  # two heads are tried: Bonferroni
 
 
 def test_a_missing_value_that_tells_the_label_is_seen(make) -> None:
@@ -368,6 +369,14 @@ def test_constant_covariate_and_few_events_are_named(make) -> None:
     assert found.item("covariates").summary.startswith("scanner constant")
     assert found.item("counts").status == "fail"
     assert {row["class"]: row["patients"] for row in found.item("counts").rows} == {"0": 54, "1": 6}
+
+
+@pytest.mark.parametrize(("events", "status"), [(9, "fail"), (10, "warn"), (49, "warn"), (50, "ok")])
+def test_patients_of_the_rarest_class_are_counted(make, events: int, status: str) -> None:
+    cohort = make(110)
+    cohort.table["y:sick"] = (np.arange(110) < events).astype(int)
+    item = look(cohort).item("counts")
+    assert (item.status, item.estimates[0].value) == (status, events)
 
 
 def test_hanley_mcneil_half_width() -> None:

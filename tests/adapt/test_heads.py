@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from radfoundry import adapt
 from radfoundry.adapt import persist, probe
 from radfoundry.adapt.logistic import FALLBACK, LogisticPath, rotation
 from radfoundry.adapt.prior import AtTrainingPrevalence
+from radfoundry.adapt.thresholds import choose
 from radfoundry.errors import InputError, MissingExtra, NotEnoughData, UnknownName, WeightsError
 from radfoundry.splits import Fold as SplitFold
 
@@ -180,6 +182,36 @@ def test_cross_predict_classes_estimators_and_factories() -> None:
     a = adapt.cross_predict(adapt.make_head("logistic"), X, y, halves(patient), patient, model="m")
     b = adapt.cross_predict(lambda: adapt.make_head("logistic"), X, y, halves(patient), patient, model="m")
     assert a.equals(b) and {"score:0", "score:1", "score:2"} <= set(a.columns)
+
+
+class Memory(ClassifierMixin, BaseEstimator):
+    """Knows the label of every row it was fitted on, and nothing else."""
+
+    def fit(self, X, y, groups=None):
+        self.classes_ = np.unique(y)
+        self.seen_ = {row.tobytes(): label for row, label in zip(np.asarray(X), y, strict=True)}
+        return self
+
+    def predict_proba(self, X):
+        p = np.array([self.seen_.get(row.tobytes(), 0.5) for row in np.asarray(X)], float)
+        return np.column_stack([1 - p, p])
+
+
+def test_the_threshold_never_comes_from_scores_of_rows_that_were_fitted() -> None:
+    X, y, patient = embeddings(80, 6)
+    found = adapt.cross_predict(Memory(), X, y, halves(patient), patient, threshold_rule="youden")
+    assert (found.inner_auroc == 0.5).all()  # 1.0 where a row met the head that had learned it
+
+
+def test_the_threshold_comes_from_the_validation_rows_where_a_fold_has_them() -> None:
+    X, y, patient = embeddings(120, 6, effect=1)
+    train, held, test = (np.flatnonzero(patient % 3 == k) for k in range(3))
+    fold = SplitFold(train, test, validation=held)
+    found = adapt.cross_predict("logistic", X, y, [fold], patient, threshold_rule="youden")
+    score = adapt.make_head("logistic").fit(X[train], y[train], patient[train]).predict_proba(X[held])[:, 1]
+    chosen = choose(y[held], score, "youden")
+    assert found.threshold.unique() == pytest.approx(chosen.value)
+    assert found.inner_auroc.unique() == pytest.approx(roc_auc_score(y[held], score))
 
 
 def test_cross_predict_of_named_labels_is_a_prediction_table() -> None:

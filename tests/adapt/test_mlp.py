@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
+from radfoundry.adapt import mlp
 from radfoundry.adapt.mlp import BalancedEpochMLP, balanced_epoch
 from radfoundry.errors import WeightsError
 
@@ -32,6 +33,22 @@ def test_epochs_draw_afresh() -> None:
     y = np.r_[np.zeros(50, int), np.ones(10, int)]
     seen = set(np.concatenate([balanced_epoch(y, rng) for _ in range(30)]))
     assert len(seen) == 60
+
+
+def test_training_draws_anew_for_every_epoch_and_seed(monkeypatch) -> None:
+    drawn = []
+
+    def spy(y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        drawn.append(balanced_epoch(y, rng))
+        return drawn[-1]
+
+    monkeypatch.setattr(mlp, "balanced_epoch", spy)
+    X, _, _ = embeddings(60, 5)
+    y = (np.arange(60) < 10).astype(int)
+    BalancedEpochMLP(hidden=4, epochs=4, seeds=2).fit(X, y)
+    majority = {tuple(sorted(rows[y[rows] == 0])) for rows in drawn}
+    assert len(drawn) == len(majority) == 8
+    assert all(set(np.flatnonzero(y == 1)) <= set(rows) for rows in drawn)
 
 
 def test_learns_imbalanced_data_and_is_balanced() -> None:

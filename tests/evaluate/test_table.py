@@ -13,7 +13,8 @@ from sklearn.metrics import auc as area
 
 from radfoundry.cli.main import main
 from radfoundry.errors import TableError
-from radfoundry.evaluate import compare_tables, evaluate
+from radfoundry.evaluate import classification as cl
+from radfoundry.evaluate import compare, compare_tables, evaluate
 from radfoundry.evaluate.baselines import trivial
 from radfoundry.evaluate.subgroups import groups
 
@@ -60,8 +61,17 @@ def test_trivial_scores_stand_beside_and_an_accuracy_below_them_says_so() -> Non
     assert found["auprc_trivial"].value == pytest.approx(t["y_true"].mean())
     assert found["sensitivity"].value == 0 and math.isnan(found["ppv"].value)
     assert "denominator is zero" in found["ppv"].note
-    assert trivial("brier", np.array([0, 0, 0, 1])).value == pytest.approx(0.1875)
-    assert trivial("f1", np.array([0, 0, 0, 1])).value == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize(
+    ("metric", "value"),
+    # One positive in four: always negative is right in 3/4; always positive has PPV 1/4 and F1 2/5.
+    [("accuracy", 0.75), ("balanced_accuracy", 0.5), ("auroc", 0.5), ("auprc", 0.25), ("sens_at_spec90", 0.1),
+     ("ppv", 0.25), ("npv", 0.75), ("f1", 0.4), ("f1_macro", 3 / 7), ("f1_weighted", 0.75 * 6 / 7),
+     ("brier", 0.1875), ("brier_multiclass", 0.375)],
+)  # fmt: skip
+def test_trivial_scores_by_hand(metric: str, value: float) -> None:
+    assert trivial(metric, np.array([0, 0, 0, 1])).value == pytest.approx(value)
 
 
 def test_one_class_keeps_the_other_metrics() -> None:
@@ -175,6 +185,9 @@ def test_compare_uses_folds_when_both_tables_tell_them() -> None:
     folded = next(c for c in found if c.name == "auroc_by_fold")
     assert folded.method == "Nadeau-Bengio corrected t, 10 folds" and folded.p < 0.05
     assert "Bayesian correlated t" in folded.note and folded.n == 200
+    areas = [[cl.auroc(r["y_true"], r["score"]) for _, r in t.groupby(["repeat", "fold"])] for t in (a, b)]
+    expected = compare.nadeau_bengio(*areas, test_train_ratio=0.25)  # a fifth tests, four fifths train
+    assert (folded.statistic, folded.p) == pytest.approx((expected.statistic, expected.p))
 
 
 def test_every_auc_of_repeated_validation_is_the_mean_over_repeats(files, tmp_path, capsys) -> None:
@@ -206,6 +219,27 @@ def test_compare_of_clustered_tables_permutes_patients() -> None:
     methods = {c.name: c.method for c in found}
     assert "clustered" in next(c.method for c in found if c.name == "auroc")
     assert methods["accuracy"].startswith("permutation by patient") and "McNemar" not in str(methods)
+    accuracy = next(c for c in found if c.name == "accuracy")
+    own = [by_name(evaluate(t, n_boot=100))["accuracy"].value for t in (a, b)]
+    assert (accuracy.value_a, accuracy.value_b) == pytest.approx(own) and accuracy.p < 0.05
+    other_ids = b.assign(patient_id=b["case_id"])  # the first table says who is one patient
+    again = compare_tables(a, other_ids, n_boot=200, n_permutations=300).comparisons
+    assert [c.n_clusters for c in again] == [c.n_clusters for c in found]
+    backwards = compare_tables(other_ids, a, n_boot=200, n_permutations=300).comparisons
+    assert backwards[0].n_clusters == 200
+
+
+def test_families_are_corrected_over_targets() -> None:
+    targets = {"x": 0.13, "y": 0.1, "z": 0.07}
+    a = pd.concat([table(seed=1, shift=s, target=t) for t, s in targets.items()], ignore_index=True)
+    b = pd.concat([table(seed=2, shift=0.1, target=t) for t in targets], ignore_index=True)
+    found = [c for c in compare_tables(a, b, n_boot=100, n_permutations=100).comparisons
+             if c.method == "paired DeLong"]  # fmt: skip
+    p = [c.p for c in found]
+    assert max(p) > 0.1 > min(p) > 1e-6
+    assert [c.p_holm for c in found] == pytest.approx(compare.holm(p))
+    assert [c.p_bh for c in found] == pytest.approx(compare.benjamini_hochberg(p))
+    assert any(c.p_holm > 1.2 * c.p_bh for c in found)
 
 
 @pytest.mark.parametrize(
