@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -98,6 +99,11 @@ def test_by_column() -> None:
         splits.by_column(site, "B", patient=["1", "2", "1", "3"])
     with pytest.raises(NotEnoughData, match="Values found: A, B"):
         splits.by_column(site, "C")
+    for one in ("B", ["B"], np.array(["B"]), {"B"}):
+        assert splits.by_column(site, one).test.tolist() == [2, 3]
+    assert splits.by_column([1.0, 2.0, 2.0], "2").test.tolist() == [1, 2]
+    with pytest.raises(TableError, match="row 3, the column to split by: empty"):  # it may belong to B
+        splits.by_column(["A", None, "B"], "B")
 
 
 def test_by_date() -> None:
@@ -109,6 +115,14 @@ def test_by_date() -> None:
         splits.by_date(dates, "2030-01-01")
     with pytest.raises(TableError, match="row 3, column 'date'"):
         splits.by_date(["2020-01-01", None], "2021-01-01")
+    for text in ("soon", "03/02/2020", "2020-13-01"):  # day and month are never guessed
+        with pytest.raises(TableError, match=f"row 3, column 'date': '{text}' is not a date"):
+            splits.by_date(["2020-01-01", text], "2021-01-01")
+    with pytest.raises(TableError, match="cut '2020-15-15' is not a date"):
+        splits.by_date(dates, "2020-15-15")
+    assert splits.by_date([20200101, 20210601], "20200601").test.tolist() == [1]
+    zoned = pd.Series(pd.to_datetime(dates).tz_localize("UTC"), index=[5, 6, 7])
+    assert splits.by_date(zoned, "2021-01-01").test.tolist() == [1]
 
 
 def test_given() -> None:
@@ -118,3 +132,26 @@ def test_given() -> None:
         splits.given(["train", "test", "test"], patient=["1", "2", "1"])
     with pytest.raises(NotEnoughData, match="no 'test' rows"):
         splits.given(["train", "train"])
+    parts = splits.given(["train", "test", np.nan, np.nan], patient=["1", "2", "3", "3"])
+    assert {k: v.tolist() for k, v in parts.items()} == {"train": [0], "test": [1]}
+    with pytest.raises(TableError, match=r"row 4.*'test' here and in 'train' in row 2"):
+        splits.given(["train", None, "test"], patient=["1", "2", "1"])
+
+
+def test_one_patient_written_in_two_ways_is_one() -> None:
+    with pytest.raises(TableError, match="row 3"):
+        splits.check_patients([7, "7"], ["train", "test"])
+    patient = np.array([i if i % 2 else f"{i // 2 * 2 + 1}" for i in range(40)], dtype=object)
+    for fold in splits.kfold(patient, np.arange(40) // 2 % 2):
+        assert not set(map(str, patient[fold.train])) & set(map(str, patient[fold.test]))
+    with pytest.raises(TableError, match="row 3, column 'patient_id': empty"):
+        splits.kfold(["a", None, "b"], [0, 1, 0], n_splits=2)
+
+
+def test_measurements_are_stratified_by_quintile_and_many_classes_by_class() -> None:
+    days = np.arange(100)
+    for fold in splits.kfold(np.arange(100), days):
+        assert np.histogram(days[fold.test], np.arange(0, 101, 20))[0].tolist() == [4] * 5
+    organ = np.arange(220) % 11
+    for fold in splits.kfold(np.arange(220), organ):
+        assert np.bincount(organ[fold.test]).tolist() == [4] * 11

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image as Pillow
 
 from radfoundry.cli.scan import Scan
-from radfoundry.io import scan
+from radfoundry.errors import ReadError
+from radfoundry.io import read, scan
 from tests._data import data_dir
 from tests.io.synthetic import ct_series, dicom, save, uid
 
@@ -50,6 +54,23 @@ def test_command_prints_json_without_identifiers(tmp_path, capsys):
     (tmp_path / "broken.dcm").touch()
     assert Scan(tmp_path).run() == 1
     assert "broken.dcm" in capsys.readouterr().out
+
+
+def test_odd_files_neither_stop_nor_hang_the_scan(tmp_path, capsys):
+    """A name that is no UTF-8, a pipe, a link to its own folder."""
+    ct_series(tmp_path / "ct")
+    try:
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.dcm")).write_bytes(b"no")
+        os.mkfifo(tmp_path / "pipe.dcm")
+    except OSError:
+        pytest.skip("this file system has neither pipes nor free names")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    assert Scan(tmp_path, json=True).run() == 1
+    rows = {row["path"]: row for row in json.loads(capsys.readouterr().out)}
+    assert set(rows) == {"ct", "pipe.dcm", "\\xff.dcm"}
+    assert "no ordinary file" in rows["pipe.dcm"]["problem"]
+    with pytest.raises(ReadError, match="no ordinary file"):
+        read(tmp_path)
 
 
 def test_scan_of_real_series():

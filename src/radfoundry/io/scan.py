@@ -87,8 +87,8 @@ def _count(rows: dict, root: Path, path: Path, kind: str, header: DicomFile | No
         kind, header, facts, problem = "unreadable", None, {}, f"{path}: {cause}"
     series = facts.get("series", "")
     alone = kind in ("nifti", "nrrd", "zip", "unreadable")
-    place = str((path if alone else path.parent).relative_to(root))
-    row = rows.setdefault((place, kind, series), _new_row(place, kind, facts, problem))
+    place = _printable(str((path if alone else path.parent).relative_to(root)))
+    row = rows.setdefault((place, kind, series), _new_row(place, kind, facts, _printable(problem)))
     row["files"] += 1
     if header is None:
         return
@@ -98,6 +98,11 @@ def _count(rows: dict, root: Path, path: Path, kind: str, header: DicomFile | No
     row["facing"].add(facts["facing"])
     row["te"].add(facts["echo"])
     row["sizes"].add((facts["rows"], facts["columns"]))
+
+
+def _printable(text: str) -> str:
+    """File names are bytes: what is no UTF-8 becomes an escape, so that the table can be printed and sent."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def _facts(header: DicomFile) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 import struct
 import zlib
 from pathlib import Path
@@ -35,6 +36,8 @@ def kind_of(path: Path) -> str:
     The content decides; the name only separates a gzipped NIfTI from another gzip file.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would wait for ever
+            raise ReadError(f"{path} is no ordinary file. Pass an image file")
         with open(path, "rb") as file:
             head = file.read(352)
     except OSError as cause:
