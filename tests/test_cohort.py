@@ -80,6 +80,23 @@ def test_patient_default_is_said_aloud(folder: Path) -> None:
         (GOOD.split("\n", 1)[0] + "\n", ["no cases"]),
         (GOOD.split("\n", 1)[0] + "\n,,,,,,\n", ["no cases"]),
         ("", ["empty"]),
+        (GOOD.replace("F,train", "F,train,9", 1), ["row 2", "8 cells", "header has 7"]),
+        (GOOD.replace("0,,Female,train", "0"), ["row 3", "4 cells", "header has 7"]),
+        ("\n" + GOOD, ["row 1 is blank"]),
+        (GOOD.replace(",age,", ",,"), ["row 1 has no name for column 5"]),
+        (GOOD.replace(",sex,", ", age,"), ["row 1", "'age'", "twice"]),
+        (GOOD.replace("y:ila", "y:"), ["'y:'", "without a name"]),
+        (
+            GOOD.replace(",age,", ",bmi,").replace(",60,", ',"20,5",').replace("045Y", "21"),
+            ["row 2", "'bmi'", "'20,5'"],
+        ),
+        (GOOD.replace(",age,", ",event:os,").replace("045Y", "0"), ["'event:os'", "'time:os'"]),
+        (GOOD.replace("b.png", "b.png#colour=1"), ["row 3", "'image'", "'colour' is no option"]),
+        (GOOD.replace("b.png", "pa:gone.png"), ["row 3", "'image'", "no such file"]),
+        (
+            GOOD.replace("split", "fold").replace("train", "3"),
+            ["row 2", "column 'fold' (read as 'split')", "'3'"],
+        ),
     ],
 )
 def test_each_fault_is_named(folder: Path, text: str, words: list[str]) -> None:
@@ -93,6 +110,49 @@ def test_each_fault_is_named(folder: Path, text: str, words: list[str]) -> None:
 def test_rows_are_counted_as_in_the_spreadsheet(folder: Path) -> None:
     with pytest.raises(TableError, match="row 6"):
         read_cohort(put(folder, GOOD + "\nc9,9,gone.png,1,1,F,train\n"))
+
+
+def test_one_patient_written_with_and_without_a_decimal(folder: Path) -> None:
+    """pandas writes 7 as 7.0 once a cell of the column is empty; then 7 and 7.0 would be two patients."""
+    text = GOOD.replace("c1,007", "c1,7.0").replace("c2,007", "c2,12").replace("c3,008", "c3,7")
+    with pytest.raises(TableError, match=r"row 4, column 'split': this patient"):
+        read_cohort(put(folder, text))
+    cohort = read_cohort(put(folder, text.replace(",test", ",train")))
+    assert cohort.patients.tolist() == ["7", "12", "7"]
+    assert "numbers in 'patient_id' were read without their '.0'" in cohort.notes
+    table = pd.DataFrame({"image": ["a.png", "b.png"], "patient_id": [7.0, np.nan], "case_id": [1, 2]})
+    table.to_parquet(folder / "p.parquet")
+    assert read_cohort(folder / "p.parquet").patients.tolist() == ["7", "2"]
+
+
+def test_spreadsheet_leftovers_are_harmless(folder: Path) -> None:
+    """A byte order mark, Windows line ends, columns and rows of empty cells."""
+    text = "\ufeff" + GOOD.replace("\n", ",,\r\n") + ",,,,,,,,\r\n"
+    (folder / "cohort.csv").write_bytes(text.encode())
+    plain = put(folder, GOOD, "plain.csv")
+    pd.testing.assert_frame_equal(read_cohort(folder).table, read_cohort(plain).table)
+
+
+def test_what_read_is_to_choose_stands_behind_the_path(folder: Path) -> None:
+    (folder / "series").mkdir()
+    for choice in ("echo=11", "stack=1&frame=3", "series=1.2.3", "frame=2"):
+        cohort = read_cohort(put(folder, GOOD.replace("b.png", f"series#{choice}")))
+        assert cohort.image_path(1) == folder / f"series#{choice}"
+
+
+def test_parquet_as_found(folder: Path) -> None:
+    base = {"case_id": ["c1", "c2"], "image": ["a.png", "b.png"]}
+    file = folder / "C.PARQUET"
+    pd.DataFrame(base | {"y:t": pd.Categorical([1, 0]), "site": pd.Categorical(["A", "B"])}).to_parquet(file)
+    assert read_cohort(file).labels("t").tolist() == [1, 0]
+    pd.DataFrame(base | {"patient_id": ["", ""], "split": ["train", "test"]}).to_parquet(file)
+    assert read_cohort(file).patients.tolist() == ["c1", "c2"]  # nobody's name is not a name
+    pd.DataFrame(base | {"image": ["a.png", ""]}).to_parquet(file)
+    with pytest.raises(TableError, match="row 3, column 'image': empty"):
+        read_cohort(file)
+    file.write_bytes(b"PAR1 no")
+    with pytest.raises(TableError, match="not readable as Parquet"):
+        read_cohort(file)
 
 
 def test_not_text(folder: Path) -> None:
@@ -133,6 +193,41 @@ def test_the_positive_class(folder: Path) -> None:
     (folder / "p.yaml").write_text("targets: {dx: {kind: binary, positive: 2}}")
     with pytest.raises(TableError, match="positive class 2 is not in"):
         read_cohort(folder / "p.csv").labels("dx")
+
+
+def test_true_and_false_are_labels(folder: Path) -> None:
+    """As pandas writes booleans; in Parquet they are booleans."""
+    words = put(folder, "case_id,image,y:dx\nc1,a.png,True\nc2,b.png,False\nc3,b.png,\n", "b.csv")
+    assert read_cohort(words).labels("dx")[:2].tolist() == [1, 0]
+    (folder / "b.yaml").write_text("targets: {dx: {kind: binary, positive: true}}")
+    assert read_cohort(words).labels("dx")[:2].tolist() == [1, 0]
+    pd.DataFrame({"image": ["a.png", "b.png"], "y:dx": [True, False]}).to_parquet(folder / "b.parquet")
+    assert read_cohort(folder / "b.parquet").labels("dx").tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("targets: [dx]", "no names with properties"),
+        ("targets: {dx: binary}", "target 'dx' is 'binary', no properties"),
+        ("targets: {dx: {kind: bnary}}", "Did you mean 'binary'"),
+        ("format: new", "format new is not known"),
+        ("format: 2", "format 2 is not known"),
+        ("[1]", "expected `name: value` lines"),
+        ("x: !!python/object/apply:os.getcwd []", "not readable as YAML"),
+        ("targets: {dx: {kind: binary, positive: 1}}", r"row 4, column 'y:dx': 2.* is a third value"),
+    ],
+)
+def test_faults_of_the_yaml_file(folder: Path, text: str, reason: str) -> None:
+    file = put(folder, "case_id,image,y:dx\nc1,a.png,1\nc2,b.png,0\nc3,b.png,2\n", "y.csv")
+    (folder / "y.yaml").write_text(text)
+    with pytest.raises(TableError, match=reason):
+        read_cohort(file)
+
+
+def test_a_target_that_only_the_yaml_knows_is_said(folder: Path) -> None:
+    (folder / "cohort.yaml").write_text("targets: {illa: {kind: binary, positive: 1}}")
+    assert any("'illa'" in note for note in read_cohort(put(folder, GOOD)).notes)
 
 
 def test_a_stated_number_refuses_words(folder: Path) -> None:

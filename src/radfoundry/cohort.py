@@ -17,15 +17,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from io import StringIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 import yaml
 
-from radfoundry.errors import TableError
+from radfoundry.errors import ReadError, TableError
 from radfoundry.registry import nearest
-from radfoundry.splits import check_patients
+from radfoundry.splits import as_dates, check_patients
 from radfoundry.table_one import table_one as _table_one
 
 __all__ = ["Cohort", "read_cohort", "table_one", "validate", "write_cohort"]
@@ -69,7 +69,7 @@ SPLIT_WORDS = {
     "test": "test", "testing": "test",
     "external": "external",
 }  # fmt: skip
-MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL", "<NA>")
+MISSING = frozenset(("", "NA", "N/A", "NaN", "nan", "null", "NULL", "<NA>"))
 TEXT = re.compile(r"case_id|patient_id|split|report|sex|site|scanner|view|(image|mask)(:.*)?")
 NUMBER = re.compile(r"age|roi_[xyz]|(time|event):.+")
 ROLE = re.compile(r"case_id|patient_id|split|report|roi_[xyz]|(image|mask)(:.*)?|(y|time|event|truth):.*")
@@ -207,7 +207,7 @@ def read_cohort(path: str | Path, *, check_files: bool = True) -> Cohort:
     """
     file = _locate(Path(path))
     meta = _read_meta(file)
-    rows = pd.read_parquet(file) if file.suffix == ".parquet" else _read_csv(file)
+    rows = _read_parquet(file) if file.suffix.lower() == ".parquet" else _read_csv(file)
     name = str(meta.get("name") or (file.parent.name if file.stem == "cohort" else file.stem))
     return validate(rows, root=file.parent, name=name, meta=meta, where=file.name, check_files=check_files)
 
@@ -226,7 +226,8 @@ def validate(
     `where` names the table in messages. Raises TableError as `read_cohort` does.
     """
     meta = dict(meta or {})
-    table, notes = _rename(rows)
+    table, renamed = _rename(rows, where)
+    notes = [f"column {old!r} was read as {new!r}" for old, new in renamed.items()]
     if table.empty:
         raise TableError(f"{where}: no cases: the table has a header but no row below it. Add one row a case")
     spreadsheet_row = np.arange(len(table)) + 2
@@ -234,11 +235,14 @@ def validate(
     table, at = table.loc[~blank].reset_index(drop=True), spreadsheet_row[~blank]
     if table.empty:
         raise TableError(f"{where}: no cases: all rows are blank. Add one row a case")
-    table = _typed(table, at, where, meta)
-    table, notes = _identify(table, at, where, notes)
-    cohort = Cohort(table, Path(root), name, meta, tuple(notes))
-    _check_images(cohort, at, where, check_files)
-    _check_values(table, at, where)
+    try:
+        table = _typed(table, at, where, meta)
+        table, notes = _identify(table, at, where, notes)
+        cohort = Cohort(table, Path(root), name, meta, (*notes, *_targets_missing(table, meta)))
+        _check_images(cohort, at, where, check_files)
+        _check_values(cohort, at, where)
+    except TableError as error:
+        raise TableError(_as_written(str(error), renamed)) from error
     return cohort
 
 
@@ -315,10 +319,35 @@ def _read_meta(file: Path) -> dict[str, Any]:
             raise TableError(f"{side.name}: not readable as YAML: {cause}. Mend or remove it") from cause
         if not isinstance(meta, dict):
             raise TableError(f"{side.name}: expected `name: value` lines, got {type(meta).__name__}")
-        if int(meta.get("format", FORMAT)) > FORMAT:
-            raise TableError(f"{side.name}: format {meta['format']} is not known: update radfoundry")
+        _check_meta(meta, side.name)
         return meta
     return {}
+
+
+def _check_meta(meta: dict[str, Any], where: str) -> None:
+    version = meta.get("format", FORMAT)
+    if not isinstance(version, int) or version > FORMAT:
+        raise TableError(f"{where}: format {version} is not known: update radfoundry")
+    targets = meta.get("targets") or {}
+    example = "Write e.g. `targets: {ila: {kind: binary, positive: 1}}`"
+    if not isinstance(targets, dict):
+        raise TableError(f"{where}: 'targets' is {targets!r}, no names with properties. {example}")
+    for name, about in targets.items():
+        if about is not None and not isinstance(about, dict):
+            raise TableError(f"{where}: target {name!r} is {about!r}, no properties. {example}")
+        kind = (about or {}).get("kind")
+        if kind is not None and kind not in get_args(Kind):
+            raise TableError(
+                f"{where}: target {name!r} has kind {kind!r}.{nearest(str(kind), get_args(Kind))} "
+                f"Kinds: {', '.join(get_args(Kind))}"
+            )
+
+
+def _read_parquet(file: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(file)
+    except (OSError, ValueError) as cause:  # pyarrow's own errors are ValueErrors
+        raise TableError(f"{file.name}: not readable as Parquet: {cause}. Write or copy it again") from cause
 
 
 def _read_csv(file: Path) -> pd.DataFrame:
@@ -330,27 +359,53 @@ def _read_csv(file: Path) -> pd.DataFrame:
         raise TableError(f"{file.name}: row {line} is not UTF-8 text. Save it as CSV (UTF-8)") from cause
     if "\0" in text or not text.strip():
         raise TableError(f"{file.name}: not a text table (empty or binary). Export the sheet as CSV (UTF-8)")
-    first = text.lstrip("\n").split("\n", 1)[0]
+    first = text.split("\n", 1)[0]
     separator = max(",;\t", key=first.count)
-    header = next(csv.reader([first], delimiter=separator))
-    twice = sorted({h for h in header if header.count(h) > 1})
-    if twice:
-        raise TableError(f"{file.name}: row 1 names column {twice[0]!r} twice. Rename or remove one")
+    advice = f"Close all quotes, and quote cells with {separator!r}"
     try:
-        return pd.read_csv(
-            StringIO(text), sep=separator, dtype=str, keep_default_na=False, na_values=list(MISSING),
-            skip_blank_lines=False, index_col=False, skipinitialspace=True,
-        )  # fmt: skip
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as cause:
-        reason = str(cause).replace("Error tokenizing data. C error: ", "").strip()
-        raise TableError(
-            f"{file.name}: unreadable as CSV: {reason}. Close all quotes, and quote cells with {separator!r}"
-        ) from cause
+        lines = csv.reader(StringIO(text), delimiter=separator, skipinitialspace=True, strict=True)
+        rows = [[cell.strip() for cell in line] for line in lines]
+    except csv.Error as cause:
+        raise TableError(f"{file.name}: unreadable as CSV: {cause}. {advice}") from cause
+    header, body = rows[0], rows[1:]
+    if not any(header):
+        raise TableError(f"{file.name}: row 1 is blank, and it has to name the columns. Remove blank lines")
+    for number, row in enumerate(body, start=2):
+        while len(row) > len(header) and not row[-1]:
+            row.pop()
+        if not any(row):
+            row[:] = [""] * len(header)
+        if len(row) != len(header):
+            raise TableError(
+                f"{file.name}: unreadable as CSV: row {number} has {len(row)} cells where the header has "
+                f"{len(header)}. {advice}"
+            )
+    table = pd.DataFrame(
+        [[None if cell in MISSING else cell for cell in row] for row in body],
+        columns=range(len(header)), dtype=object,
+    )  # fmt: skip
+    return _with_header(table, header, file.name)
 
 
-def _rename(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Familiar names to canonical ones; a canonical name already there wins."""
+def _with_header(table: pd.DataFrame, header: list[str], where: str) -> pd.DataFrame:
+    """Name the columns; a nameless one is dropped where empty, as spreadsheets leave it, else refused."""
+    for number, name in enumerate(header):
+        if not name and table[number].notna().any():
+            raise TableError(f"{where}: row 1 has no name for column {number + 1}. Name it or remove it")
+    named = [number for number, name in enumerate(header) if name]
+    names = [header[number] for number in named]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise TableError(f"{where}: row 1 names column {twice[0]!r} twice. Rename or remove one")
+    return table[named].set_axis(names, axis=1)
+
+
+def _rename(rows: pd.DataFrame, where: str) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Familiar names to canonical ones, and which were; a canonical name already there wins."""
     table = rows.rename(columns=lambda c: str(c).strip())
+    twice = table.columns[table.columns.duplicated()]
+    if len(twice):
+        raise TableError(f"{where}: column {twice[0]!r} is there twice. Rename or remove one")
     plain = {re.sub(r"[\s_\-]", "", c).lower(): c for c in reversed(table.columns)}
     known = {"".join(k.split("_")): k for k in FAMILIAR if ":" not in k}
     renamed: dict[str, str] = {}
@@ -361,15 +416,21 @@ def _rename(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
         found = next((plain[s] for s in spellings if s in plain and plain[s] not in renamed), None)
         if found is not None and found not in FAMILIAR:
             renamed[found] = canonical
-    notes = [f"column {old!r} was read as {new!r}" for old, new in renamed.items()]
-    return table.rename(columns=renamed), notes
+    return table.rename(columns=renamed), renamed
+
+
+def _as_written(message: str, renamed: dict[str, str]) -> str:
+    """The message with the column's name as it stands in the table, where it was read under another."""
+    for old, new in renamed.items():
+        message = message.replace(f"column {new!r}", f"column {old!r} (read as {new!r})")
+    return message
 
 
 def _typed(table: pd.DataFrame, at: np.ndarray, where: str, meta: dict[str, Any]) -> pd.DataFrame:
     """Every column as its role demands: text, number or date."""
     table = table.copy()
     for column in table:
-        values = table[column]
+        values = _without_blanks(table[column])
         if TEXT.fullmatch(column):
             table[column] = _as_text(values)
         elif column == "date":
@@ -386,10 +447,19 @@ def _typed(table: pd.DataFrame, at: np.ndarray, where: str, meta: dict[str, Any]
     return table
 
 
+def _without_blanks(values: pd.Series) -> pd.Series:
+    """Empty text is a missing value in Parquet too; categories are read as what they name."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        values = values.astype(values.cat.categories.dtype)
+    if not pd.api.types.is_object_dtype(values) and not pd.api.types.is_string_dtype(values):
+        return values
+    return values.astype(object).where(values.map(lambda v: str(v).strip() != ""), None)
+
+
 def _as_text(values: pd.Series) -> pd.Series:
     whole = pd.api.types.is_float_dtype(values) and (values.dropna() % 1 == 0).all()
     if whole:  # an id column with gaps arrives from Parquet as 12.0
-        values = values.astype("Int64")
+        values = values.map(lambda v: f"{v:.0f}", na_action="ignore")
     text = values.map(lambda v: str(v).strip(), na_action="ignore").astype(object)
     return text.where(text.notna(), None)
 
@@ -415,23 +485,24 @@ def _guess(values: pd.Series, column: str, at: np.ndarray, where: str, meta: dic
         return values.astype(int)
     if pd.api.types.is_numeric_dtype(values):
         return _as_number(values, column, at, where)
+    stated = ((meta.get("targets") or {}).get(column[2:]) or {}) if column.startswith("y:") else {}
+    words = {str(value).lower() for value in values.dropna()}
+    if words and words <= {"true", "false"} and "positive" not in stated:
+        return values.map(lambda v: float(str(v).lower() == "true"), na_action="ignore").astype(float)
     numbers = pd.to_numeric(values, errors="coerce")
     readable = numbers.notna().sum() / max(values.notna().sum(), 1)
-    stated = ((meta.get("targets") or {}).get(column[2:]) or {}) if column.startswith("y:") else {}
     must = stated.get("kind") in ("ordinal", "number") or (
         stated.get("kind") == "binary" and str(stated.get("positive", 1)) in ("0", "1")
     )
+    commas = values.dropna().astype(str).str.fullmatch(r"[-+]?\d+(,\d+)?")
+    must = must or (readable < 1 and bool(commas.all()))  # decimal commas are no classes
     if readable == 1 or must or (column.startswith("y:") and readable >= 0.5):
         return _as_number(values, column, at, where)
     return _as_text(values)
 
 
 def _as_date(values: pd.Series, at: np.ndarray, where: str) -> pd.Series:
-    if pd.api.types.is_datetime64_any_dtype(values):
-        return values
-    text = values.map(lambda v: str(v).removesuffix(".0"), na_action="ignore")
-    dates = pd.to_datetime(text, format="%Y-%m-%d", errors="coerce")
-    dates = dates.fillna(pd.to_datetime(text, format="%Y%m%d", errors="coerce"))
+    dates = as_dates(values)
     wrong = np.flatnonzero(dates.isna() & values.notna())
     if len(wrong):
         raise TableError(
@@ -465,6 +536,10 @@ def _identify(
 ) -> tuple[pd.DataFrame, list[str]]:
     """case_id and patient_id, with defaults that are said aloud."""
     notes = list(notes)
+    for column in ("case_id", "patient_id"):
+        if column in table and _is_decimal(table[column]):
+            table[column] = table[column].str.removesuffix(".0")
+            notes.append(f"numbers in {column!r} were read without their '.0'")
     if "case_id" not in table:
         table.insert(0, "case_id", [f"case-{row:05d}" for row in at])
         notes.append("no column 'case_id': cases are named by their row")
@@ -489,6 +564,21 @@ def _identify(
     return table, notes
 
 
+def _is_decimal(names: pd.Series) -> bool:
+    """Whether these are whole numbers of which some were written as 12.0, which is how pandas leaves them."""
+    present = names.dropna().astype(str)
+    return bool(present.str.fullmatch(r"\d+(\.0)?").all() and present.str.endswith(".0").any())
+
+
+def _targets_missing(table: pd.DataFrame, meta: dict[str, Any]) -> list[str]:
+    """Targets of the YAML that the table has not: a misspelling would change how labels are read."""
+    lacking = [name for name in meta.get("targets") or {} if f"y:{name}" not in table]
+    return [
+        f"target {name!r} is described in the YAML file, but there is no column 'y:{name}'"
+        for name in lacking
+    ]
+
+
 # --- checks --------------------------------------------------------------------------------------------
 
 
@@ -505,26 +595,51 @@ def _check_images(cohort: Cohort, at: np.ndarray, where: str, check_files: bool)
     if not check_files:
         return
     for column in _file_columns(table):
-        wrong = [i for i, value in enumerate(table[column]) if not _exists(value, cohort.root)]
+        faults = {i: _file_fault(value, cohort.root) for i, value in enumerate(table[column])}
+        wrong = [i for i, fault in faults.items() if fault]
         if wrong:
             raise TableError(
-                f"{where}: row {at[wrong[0]]}, column {column!r}: no such file: "
-                f"{table[column].iloc[wrong[0]]}{_more(wrong)}. Paths are relative to {cohort.root}"
+                f"{where}: row {at[wrong[0]]}, column {column!r}: {faults[wrong[0]]}{_more(wrong)}. "
+                f"Paths are relative to {cohort.root}"
             )
 
 
-def _check_values(table: pd.DataFrame, at: np.ndarray, where: str) -> None:
+def _check_values(cohort: Cohort, at: np.ndarray, where: str) -> None:
+    table = cohort.table
     if "age" in table:
-        _refuse(table["age"] < 0, table["age"], at, where, "a negative age. Write the age in years")
-        _refuse(table["age"] > 130, table["age"], at, where, "not an age in years. Mend or empty it")
+        _refuse(table["age"] < 0, table["age"], at, where, "is a negative age. Write the age in years")
+        _refuse(table["age"] > 130, table["age"], at, where, "is not an age in years. Mend or empty it")
     for column in table:
-        if column.startswith("time:"):
-            _refuse(table[column] < 0, table[column], at, where, "a negative time. Count from the start date")
-        if column.startswith("event:"):
+        sort, _, name = column.partition(":")
+        if sort == "y":
+            _check_target(cohort, name, at, where)
+        if (
+            sort in ("time", "event")
+            and (other := f"{'event' if sort == 'time' else 'time'}:{name}") not in table
+        ):
+            raise TableError(f"{where}: column {column!r} needs a column {other!r} beside it. Add it")
+        if sort == "time":
+            reason = "is a negative time. Count from the start date"
+            _refuse(table[column] < 0, table[column], at, where, reason)
+        if sort == "event":
             wrong = table[column].notna() & ~table[column].isin([0, 1])
-            _refuse(wrong, table[column], at, where, "an event is 1 (happened) or 0 (censored)")
+            _refuse(wrong, table[column], at, where, "is no event. Write 1 (happened) or 0 (censored)")
     if "split" in table:
         check_patients(table["patient_id"], table["split"], rows=at, where=where)
+
+
+def _check_target(cohort: Cohort, name: str, at: np.ndarray, where: str) -> None:
+    """A name, and no third value where the YAML says binary."""
+    if not name:
+        raise TableError(f"{where}: a column is called 'y:', a target without a name. Write e.g. 'y:ila'")
+    values = cohort.table[f"y:{name}"]
+    kinds = list(dict.fromkeys(values.dropna()))
+    if cohort._about(name).get("kind") == "binary" and len(kinds) > 2:
+        row = at[np.flatnonzero(values == kinds[2])[0]]
+        raise TableError(
+            f"{where}: row {row}, column 'y:{name}': {kinds[2]!r} is a third value beside {kinds[0]!r} and "
+            f"{kinds[1]!r}, but the YAML file says binary. Mend the label, or call it class or ordinal"
+        )
 
 
 def _refuse(wrong: pd.Series, values: pd.Series, at: np.ndarray, where: str, reason: str) -> None:
@@ -532,7 +647,7 @@ def _refuse(wrong: pd.Series, values: pd.Series, at: np.ndarray, where: str, rea
     if len(rows):
         value = values.iloc[rows[0]]
         raise TableError(
-            f"{where}: row {at[rows[0]]}, column {values.name!r}: {value:g} is {reason}{_more(rows)}"
+            f"{where}: row {at[rows[0]]}, column {values.name!r}: {value:g} {reason}{_more(rows)}"
         )
 
 
@@ -542,20 +657,29 @@ def _file_columns(table: pd.DataFrame) -> list[str]:
 
 def _equals(column: pd.Series, value: object) -> pd.Series:
     """Numbers are compared as numbers, because a column read as float writes 1 as "1.0"."""
-    number = pd.to_numeric(str(value), errors="coerce")
+    number = pd.to_numeric(str(int(value) if isinstance(value, bool) else value), errors="coerce")
     if pd.api.types.is_numeric_dtype(column) and not pd.isna(number):
         return column == number
     return column.astype(str) == str(value)
 
 
 def _is_url(value: str) -> bool:
-    return bool(re.match(r"[a-z][a-z0-9+.]+:", value))  # two letters at least, so that C:\ is a path
+    return bool(re.match(r"[a-z][a-z0-9+.]+://|dicomweb:", value))
 
 
-def _exists(value: object, root: Path) -> bool:
+def _file_fault(value: object, root: Path) -> str:
+    """What is wrong with a path, or "". Behind `#` stands what `read` is to choose."""
     if not isinstance(value, str) or _is_url(value):
-        return True
-    return (root / re.sub(r"#frame=\d+$", "", value)).exists()
+        return ""
+    file = root / value
+    if "#" in value and not file.exists():
+        from radfoundry.io.reader import split_path
+
+        try:
+            file, _ = split_path(file)
+        except ReadError as error:
+            return str(error).removeprefix(f"{root}/")
+    return "" if file.exists() else f"no such file: {value}"
 
 
 def _relocate(value: object, old: Path, new: Path) -> object:
