@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import io
 import urllib.error
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from PIL import Image
 from tests._data import data_dir
 
 from radfoundry import datasets
+from radfoundry.cohort import read_cohort
 from radfoundry.datasets import folder, medmnist, nih_cxr
 from radfoundry.errors import ReadError, TableError, UnknownName
 
@@ -47,11 +50,16 @@ def test_folder_faults(tmp_path: Path) -> None:
     with pytest.raises(TableError, match=r"no images in its subfolders.*<class>/<image>"):
         folder.read(tmp_path)
     picture(tmp_path / "a" / "1.png")
+    (tmp_path / "a" / "2.tif").write_bytes(b"II*\0")  # nothing here reads TIFF
     with pytest.raises(TableError, match="one class only"):
         folder.read(tmp_path)
     picture(tmp_path / "b" / "1.png")
     with pytest.raises(TableError, match=r"no folder .c. to be the positive class\. Found: a, b"):
         folder.read(tmp_path, positive="c")
+    assert len(folder.read(tmp_path)) == 2
+    picture(tmp_path / "NA" / "1.png")  # would come back from cohort.csv as no label at all
+    with pytest.raises(TableError, match="folder 'NA' reads as a missing label"):
+        folder.read(tmp_path)
 
 
 def archive(path: Path, **replace: np.ndarray) -> Path:
@@ -79,6 +87,23 @@ def test_medmnist_file(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "train" / "000000.png").stat().st_mtime_ns == written  # made once
 
 
+def test_breastmnist_counts_malignant_as_positive(tmp_path: Path) -> None:
+    """Its label 0 is the malignant class (medmnist/info.py)."""
+    file = archive(tmp_path / "any.npz")
+    cohort = datasets.load("breastmnist", root=file, out=tmp_path / "out")
+    with np.load(file) as arrays:
+        stored = np.concatenate([arrays[f"{part}_labels"].ravel() for part in ("train", "val", "test")])
+    assert cohort.labels("malignant").tolist() == (1 - stored.astype(int)).tolist()
+    assert cohort.meta["targets"]["malignant"]["classes"] == {0: "normal or benign", 1: "malignant"}
+    assert read_cohort(tmp_path / "out" / "breastmnist").digest() == cohort.digest()
+
+
+def test_organmnist_has_classes(tmp_path: Path) -> None:
+    cohort = datasets.load(archive(tmp_path / "organamnist.npz"), out=tmp_path / "out")
+    assert (cohort.kind("organ"), cohort.meta["modality"]) == ("class", "CT")
+    assert cohort.meta["targets"]["organ"]["classes"][10] == "spleen"
+
+
 def test_medmnist_faults(tmp_path: Path) -> None:
     bad = tmp_path / "bad.npz"
     bad.write_bytes(b"not a zip")
@@ -100,13 +125,27 @@ def test_medmnist_faults(tmp_path: Path) -> None:
 
 def test_download_compares_the_checksum(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = b"published"
-    known = (hashlib.md5(content, usedforsecurity=False).hexdigest(), "DX", 1, ("a", "b"))
-    monkeypatch.setitem(medmnist.KNOWN, "tiny", known)
+    known = medmnist.KNOWN["pneumoniamnist"]
+    digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
+    monkeypatch.setitem(medmnist.KNOWN, "tiny", replace(known, md5=digest))
     file = medmnist.fetch("tiny", tmp_path, opener=lambda url, timeout: io.BytesIO(content))
     assert file.read_bytes() == content
     file.write_bytes(b"damaged")
     with pytest.raises(ReadError, match="md5"):
         medmnist.fetch("tiny", tmp_path)
+    file.unlink()
+    for answer in (lambda url, timeout: io.BytesIO(b"a login page"), cut_off):
+        with pytest.raises(ReadError, match=r"not the published file|could not be reached"):
+            medmnist.fetch("tiny", tmp_path, opener=answer)
+        assert not list(tmp_path.iterdir())  # so that the next try downloads again
+
+
+def cut_off(url: str, timeout: float) -> io.BytesIO:
+    class Answer(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise http.client.IncompleteRead(b"publ")
+
+    return Answer()
 
 
 def test_download_offline_says_what_next(tmp_path: Path) -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from radfoundry.cohort import SPLIT_WORDS, Cohort, validate
+from radfoundry.cohort import MISSING, SPLIT_WORDS, Cohort, validate
 from radfoundry.errors import TableError
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".dcm", ".nii", ".nii.gz", ".nrrd")
+ENDINGS = (".png", ".jpg", ".jpeg", ".dcm", ".ima", ".nii", ".nii.gz", ".nrrd")
+"""What `io.read` reads: a TIFF in a class would make a cohort whose images are refused later."""
 
 
 def read(
@@ -40,6 +41,9 @@ def read(
         )
     table = pd.DataFrame(rows)
     classes = sorted(table[f"y:{target}"].unique())
+    unnamed = [name for name in classes if name in MISSING]
+    if unnamed:
+        raise TableError(f"{root}: a folder {unnamed[0]!r} reads as a missing label. Rename it")
     if len(classes) < 2:
         raise TableError(f"{root}: one class only ({classes[0]!r}). Add a folder of the other class")
     if positive is not None and positive not in classes:

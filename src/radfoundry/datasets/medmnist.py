@@ -7,11 +7,13 @@ the official split is kept. Patients are not named in MedMNIST: every image coun
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import urllib.error
 import urllib.request
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,37 +29,88 @@ from radfoundry.registry import nearest
 SOURCE = "https://zenodo.org/records/10519652/files/{name}.npz?download=1"
 PARTS = {"train": "train", "val": "validation", "test": "test"}
 
-# name: (md5 of the official 28-pixel file, modality, n, class names)
-KNOWN: dict[str, tuple[str, str, int, tuple[str, ...]]] = {
-    "pneumoniamnist": ("28209eda62fecd6e6a2d98b1501bb15f", "DX", 5856, ("normal", "pneumonia")),
-}
+
+@dataclass(frozen=True)
+class Release:
+    """The official 28-pixel file of one data set: its md5, and what its labels 0, 1, ... mean.
+
+    positive: the label that counts as the positive class of two; None for more classes than two.
+    """
+
+    md5: str
+    modality: str
+    n: int
+    target: str
+    classes: tuple[str, ...]
+    positive: int | None
+    title: str
+    cite: str
+
+
+ORGANS = (
+    "bladder", "femur-left", "femur-right", "heart", "kidney-left", "kidney-right", "liver", "lung-left",
+    "lung-right", "pancreas", "spleen",
+)  # fmt: skip
+LITS = "Bilic et al., Med Image Anal 2023;84:102680"
+# The radiological sets with one label an image. md5, n and classes: medmnist/info.py of MedMNIST 3.0.
+KNOWN = {
+    "pneumoniamnist": Release(
+        "28209eda62fecd6e6a2d98b1501bb15f", "DX", 5856, "pneumonia", ("normal", "pneumonia"), 1,
+        "PneumoniaMNIST: paediatric chest radiographs at 28 pixels, normal against pneumonia",
+        "Kermany et al., Cell 2018;172:1122",
+    ),
+    "breastmnist": Release(
+        "750601b1f35ba3300ea97c75c52ff8f6", "US", 780, "malignant", ("malignant", "normal or benign"), 0,
+        "BreastMNIST: breast ultrasound at 28 pixels, malignant against normal or benign",
+        "Al-Dhabyani et al., Data Brief 2020;28:104863",
+    ),
+    "organamnist": Release(
+        "68e3f8846a6bd62f0c9bf841c0d9eacc", "CT", 58830, "organ", ORGANS, None,
+        "OrganAMNIST: axial abdominal CT crops at 28 pixels, 11 organs", LITS,
+    ),
+    "organcmnist": Release(
+        "b9ceb9546e10131b32923c5bbeaea2b1", "CT", 23583, "organ", ORGANS, None,
+        "OrganCMNIST: coronal abdominal CT crops at 28 pixels, 11 organs", LITS,
+    ),
+    "organsmnist": Release(
+        "9ab87b696fb54e2a387ebe992d6ed5f1", "CT", 25211, "organ", ORGANS, None,
+        "OrganSMNIST: sagittal abdominal CT crops at 28 pixels, 11 organs", LITS,
+    ),
+}  # fmt: skip
 
 
 def read(
-    file: Path | str, *, out: Path | str | None = None, target: str | None = None, modality: str | None = None
+    file: Path | str,
+    *,
+    out: Path | str | None = None,
+    target: str | None = None,
+    modality: str | None = None,
+    name: str | None = None,
 ) -> Cohort:
     """A cohort from a local .npz; PNGs, cohort.csv and cohort.yaml go to `out` (default: beside the file).
 
-    A folder already made from the same file is read again instead of being written again.
-    Raises ReadError for a file that is not a MedMNIST one.
+    name: which data set it is, where the file's own name does not begin with it; that decides the words for
+    the labels, and the positive class becomes 1. A folder already made from the same file is read again
+    instead of being written again. Raises ReadError for a file that is not a MedMNIST one.
     """
     file = Path(file)
     out = Path(out) if out is not None else file.with_suffix("")
     parts = _arrays(file)
-    known = next((k for k in KNOWN if file.stem.startswith(k)), None)
-    target = target or (KNOWN[known][3][-1] if known else "label")
+    known = next((release for key, release in KNOWN.items() if (name or file.stem).startswith(key)), None)
+    target = target or (known.target if known else "label")
     meta: dict[str, Any] = {
-        "modality": modality if modality is not None else (KNOWN[known][1] if known else ""),
+        "modality": modality if modality is not None else (known.modality if known else ""),
         "licence": "CC BY 4.0",
         "cite": "doi:10.1038/s41597-022-01721-8",
         "source_md5": _md5(file),
     }
-    classes = dict(enumerate(KNOWN[known][3])) if known else {}
-    meta["targets"] = {target: {"positive": 1, "classes": classes} if classes else {}}
+    meta["targets"] = {target: _meaning(known)}
     if (out / "cohort.csv").is_file():
         made = read_cohort(out)
         if made.meta.get("source_md5") == meta["source_md5"] and made.targets == [target]:
             return made
+    if known and known.positive == 0:  # the positive class is 1 in every cohort of ours
+        parts = {part: (images, (labels == 0).astype(int)) for part, (images, labels) in parts.items()}
     rows = [
         row for part, (images, labels) in parts.items() for row in _save(part, images, labels, out, target)
     ]
@@ -68,12 +121,23 @@ def read(
     return cohort
 
 
+def _meaning(known: Release | None) -> dict[str, Any]:
+    """The target's entry in cohort.yaml."""
+    if known is None:
+        return {}
+    if known.positive is None:
+        return {"kind": "class", "classes": dict(enumerate(known.classes))}
+    words = known.classes if known.positive == 1 else known.classes[::-1]
+    return {"kind": "binary", "positive": 1, "classes": dict(enumerate(words))}
+
+
 def fetch(
     name: str, out: Path | str, *, opener: Callable[..., Any] = urllib.request.urlopen, timeout: float = 60
 ) -> Path:
     """Download the official file into `out` unless it is there already; the checksum is always compared.
 
-    Raises UnknownName, or ReadError when offline or when the content is not the published one.
+    A download gets its name only when its checksum is right. Raises UnknownName, or ReadError when offline or
+    when the content is not the published one.
     """
     if name not in KNOWN:
         raise UnknownName(f"no checksum known for {name!r}.{nearest(name, KNOWN)} Known: {', '.join(KNOWN)}")
@@ -86,35 +150,45 @@ def fetch(
             with opener(url, timeout=timeout) as answer, temporary.open("wb") as sink:
                 while chunk := answer.read(1 << 20):
                     sink.write(chunk)
-        except (urllib.error.URLError, TimeoutError, ConnectionError) as cause:
-            temporary.unlink(missing_ok=True)
+            _compare(temporary, name, f"What {url} sent is not the published file. Try again later")
+            os.replace(temporary, file)
+        except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException) as cause:
             raise ReadError(
                 f"{url} could not be reached ({cause}). Download it on another machine and give the file: "
                 f"radfoundry cohort from {name}.npz --out DIR"
             ) from cause
-        os.replace(temporary, file)
-    found = _md5(file)
-    if found != KNOWN[name][0]:
-        raise ReadError(f"{file}: md5 {found}, published {KNOWN[name][0]}. Delete the file and try again")
+        finally:
+            temporary.unlink(missing_ok=True)
+    _compare(file, name, "Delete the file and try again")
     return file
 
 
-@register(
-    DatasetCard(
-        name="pneumoniamnist",
-        title="PneumoniaMNIST: paediatric chest radiographs at 28 pixels, normal against pneumonia",
-        modality="DX",
+def _compare(file: Path, name: str, advice: str) -> None:
+    found = _md5(file)
+    if found != KNOWN[name].md5:
+        raise ReadError(f"{file}: md5 {found}, published {KNOWN[name].md5}. {advice}")
+
+
+def _register(name: str, known: Release) -> None:
+    card = DatasetCard(
+        name=name,
+        title=known.title,
+        modality=known.modality,
         licence="CC BY 4.0",
-        cite="Yang et al., Sci Data 2023;10:41; Kermany et al., Cell 2018;172:1122",
-        source=SOURCE.format(name="pneumoniamnist"),
-        n=5856,
+        cite=f"Yang et al., Sci Data 2023;10:41; {known.cite}",
+        source=SOURCE.format(name=name),
+        n=known.n,
         needs="out",
     )
-)
-def pneumoniamnist(*, out: Path | str, root: Path | str | None = None) -> Cohort:
-    """The official file, downloaded into `out`; or a local .npz given as `root`."""
-    file = Path(root) if root is not None else fetch("pneumoniamnist", out)
-    return read(file, out=Path(out) / "pneumoniamnist", target="pneumonia", modality="DX")
+
+    @register(card)
+    def load(*, out: Path | str, root: Path | str | None = None) -> Cohort:
+        file = Path(root) if root is not None else fetch(name, out)
+        return read(file, out=Path(out) / name, name=name)
+
+
+for _name, _known in KNOWN.items():
+    _register(_name, _known)
 
 
 def _arrays(file: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
