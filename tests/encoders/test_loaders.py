@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 import radfoundry.encoders as encoders
 from radfoundry.encoders import dinov2_focus, huggingface, weights
+from radfoundry.encoders.encoder import Backend
 from radfoundry.encoders.nets.densenet import DenseNet121
 from radfoundry.encoders.nets.efficientnet_lite import EfficientNetLite0
 from radfoundry.encoders.nets.mobilenet import MobileNetV2
@@ -114,6 +115,17 @@ def test_dinov2_focus_engines_agree() -> None:
     cosine = (z * other).sum(1) / np.linalg.norm(z, axis=1) / np.linalg.norm(other, axis=1)
     assert cosine.min() >= 0.9999
     assert fast.fingerprint != reference.fingerprint and "OpenVINO" in fast.provenance["engine"]
+
+
+@pytest.mark.parametrize(("error", "chosen"), [(0.005, "low"), (0.05, "exact")])
+def test_an_engine_that_rounds_too_much_is_not_used(error: float, chosen: str) -> None:
+    """cos = 1/sqrt(1 + e^2) of an orthogonal error of relative size e: .99999 passes, .9988 does not."""
+
+    def forward(noise: float):
+        return lambda batch: np.tile([1.0, noise], (len(batch), 1))
+
+    low, exact = Backend(forward(error), "low", "w"), Backend(forward(0.0), "exact", "w")
+    assert dinov2_focus._proven(low, exact).engine == chosen
 
 
 @needs_focus

@@ -140,7 +140,8 @@ def _finish(fit: Fit, path: Path | None) -> pd.DataFrame:
         os.replace(temporary, path)
         shutil.rmtree(half_way, ignore_errors=True)
     except OSError as cause:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the folder may be what failed
+            temporary.unlink(missing_ok=True)
         raise RunError(
             f"cannot keep a finished fit in {path.parent}: {cause.strerror}. Free space there, or choose "
             "another store with --store"
