@@ -295,6 +295,13 @@ def test_table_one_by_hand() -> None:
     assert "smd" in as_text(frame).splitlines()[0]
 
 
+def test_table_one_by_a_measurement_is_refused() -> None:
+    table = pd.DataFrame({"age": np.arange(30.0), "sex": ["F", "M"] * 15})
+    assert list(table_one(cohort_of(table), by="sex").columns) == ["overall", "sex=F", "sex=M", "smd"]
+    with pytest.raises(TableError, match="column 'age' has 30 values, too many"):
+        table_one(cohort_of(table), by="age")
+
+
 def test_standardised_differences_published() -> None:
     # Austin, Stat Med 2009: d = (m1 - m2) / sqrt((s1^2 + s2^2) / 2), proportions with p (1 - p) as variance
     rng = np.random.default_rng(0)

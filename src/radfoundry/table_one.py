@@ -14,7 +14,10 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
+from radfoundry.errors import TableError
+
 MAX_LEVELS = 10
+MAX_GROUPS = 20
 
 Line = tuple[str, str, dict[str, str], float]  # characteristic, level, cell of each group, smd
 
@@ -24,11 +27,18 @@ def table_one(
 ) -> pd.DataFrame:
     """One line a characteristic (or level), one column a group, plus `overall` and `smd`.
 
-    Index: (characteristic, level). Rows without a group are counted in `overall` only.
+    Index: (characteristic, level). Rows without a group are counted in `overall` only. Raises TableError for
+    more than MAX_GROUPS groups.
     """
     groups: dict[str, pd.DataFrame] = {"overall": table}
     if by is not None:
-        for level in sorted(table[by].dropna().unique()):
+        levels = sorted(table[by].dropna().unique())
+        if len(levels) > MAX_GROUPS:
+            raise TableError(
+                f"column {by!r} has {len(levels)} values, too many for groups side by side. Choose a column "
+                f"with at most {MAX_GROUPS}, or add one that bins it"
+            )
+        for level in levels:
             groups[f"{by}={_word(level)}"] = table[table[by] == level]
     lines: list[Line] = []
     lines.append(("cases", "n", {g: str(len(t)) for g, t in groups.items()}, np.nan))
