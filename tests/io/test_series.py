@@ -177,6 +177,15 @@ def test_gantry_tilt_is_sheared_back(tmp_path, tilt):
     assert (inside & close).sum() >= (rows - 2) * columns * slices
 
 
+def test_rounding_in_the_header_adds_no_columns_to_a_tilt(tmp_path):
+    """A tilt along the rows' normal alone: what an oblique direction leaves across it is rounding."""
+    direction = Rotation.from_rotvec([0.3, -1.1, 0.7]).as_matrix()
+    ct_series(tmp_path, slices=5, shape=(20, 8), direction=direction, tilt_deg=20.0)
+    volume = read(tmp_path)
+    assert "and 0 columns added" in volume.record[0]
+    assert volume.array.shape[0] == 8
+
+
 def test_slices_shifted_sideways_are_refused(tmp_path):
     ct_series(tmp_path, slices=3)
     ct_series(tmp_path / "more", slices=1, origin=(-4.0, -20.0, 36.0))

@@ -133,7 +133,9 @@ def _unshear(
     array: np.ndarray, plan: Layout, spacing: tuple[float, float], fill: float, where: str, max_values: int
 ) -> tuple:
     """Slice k moves sideways by its lateral offset; the picture grows so that nothing is cut off."""
-    shift = plan.offset_mm[:, 1::-1] / np.array(spacing)  # (K, 2) in pixels, (down rows, along columns)
+    lateral = plan.offset_mm[:, 1::-1]
+    lateral = np.where(np.abs(lateral).max(axis=0) < SAME_PLACE_MM, 0.0, lateral)  # rounding of the header
+    shift = lateral / np.array(spacing)  # (K, 2) in pixels, (down rows, along columns)
     low, high = np.floor(shift.min(axis=0)), np.ceil(shift.max(axis=0))
     low, grown = low.astype(int), (high - low).astype(int)
     times, slices, rows, columns = array.shape
