@@ -103,7 +103,7 @@ def run(config: Config) -> Path:
             [*_embeddings(run, config, data, vectors, folds), *_transfer(run, config, data, folds)],
             ignore_index=True,
         )
-        table = pd.concat([table, _selected(table)], ignore_index=True)
+        table = pd.concat([table, _selected(table, config)], ignore_index=True)
         run.write_predictions(table)
         _show(run, config, data, table, design, len(cohort))
         score = evidence.pooled(table[table["model"] == SELECTED])
@@ -248,20 +248,22 @@ def _pictures(data: Labelled, size: int) -> np.ndarray:
     return out
 
 
-def _selected(table: pd.DataFrame) -> pd.DataFrame:
+def _selected(table: pd.DataFrame, config: Config) -> pd.DataFrame:
     """In each outer fold the rows of the pipeline with the best inner AUC; controls do not compete.
 
     Only pipelines that ran in a fold compete in it.
     """
     picked = []
-    for _, rows in table[~_control(table["model"])].groupby(["repeat", "fold"]):
+    for _, rows in table[~table["model"].isin(_floors(table, config))].groupby(["repeat", "fold"]):
         inner = rows.groupby("model")["inner_auroc"].first()
         picked.append(rows[rows["model"] == inner.idxmax()].assign(selected=inner.idxmax()))
     return pd.concat(picked, ignore_index=True).assign(model=SELECTED)
 
 
-def _control(model: pd.Series) -> pd.Series:
-    return model.map(lambda name: is_control(str(name))).astype(bool)
+def _floors(table: pd.DataFrame, config: Config) -> list[str]:
+    """The models that stand there to be beaten; a control that was asked for as an encoder competes."""
+    models = [str(model) for model in dict.fromkeys(table["model"])]
+    return [m for m in models if is_control(m) and m.rpartition(" + ")[0] not in config.encoder]
 
 
 def _show(run: Run, config: Config, data: Labelled, table: pd.DataFrame, design: str, read: int) -> None:
@@ -283,7 +285,7 @@ def _show(run: Run, config: Config, data: Labelled, table: pd.DataFrame, design:
         "What was selected", text=f"Pipelines chosen by inner AUC, with the number of folds: {words}."
     )
     against = evidence.comparisons(
-        run, table, _against_floors(table), title="Do the embeddings add anything?", seed=config.seed,
+        run, table, _against_floors(table, config), title="Do the embeddings add anything?", seed=config.seed,
         n_boot=config.n_boot,
     )  # fmt: skip
     _verdict(run, found, tests, against)
@@ -292,10 +294,10 @@ def _show(run: Run, config: Config, data: Labelled, table: pd.DataFrame, design:
     run.section("Methods", key="methods", text=text)
 
 
-def _against_floors(table: pd.DataFrame) -> list[tuple[str, str]]:
+def _against_floors(table: pd.DataFrame, config: Config) -> list[tuple[str, str]]:
     """Each encoder, with the head of the best mean inner AUC, and the selection, against every control."""
     inner = table.groupby("model", sort=False)["inner_auroc"].mean()
-    floors = [m for m in inner.index if is_control(m)]
+    floors = _floors(table, config)
     heads = [m for m in inner.index if m not in floors and " + " in m]
     best = {m.rpartition(" + ")[0]: m for m in sorted(heads, key=lambda m: inner[m])}  # the last one stays
     return [(model, floor) for model in (*best.values(), SELECTED) for floor in floors]
