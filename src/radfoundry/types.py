@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 Unit = Literal["HU", "SUV", "a.u."]
 
@@ -47,9 +48,12 @@ class Image:
     def display(self) -> np.ndarray:
         """Pixels mapped through the display range to [0, 1], float32.
 
+        >>> import numpy as np
         >>> Image(np.array([[0.0, 50.0, 200.0]], np.float32), (0.0, 100.0)).display()
         array([[0. , 0.5, 1. ]], dtype=float32)
         """
+        import numpy as np
+
         low, high = self.display_range
         scale = 1.0 / max(high - low, 1e-12)
         return np.clip((self.array - np.float32(low)) * np.float32(scale), 0.0, 1.0, dtype=np.float32)
@@ -91,6 +95,8 @@ class Volume:
     record: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        import numpy as np
+
         if self.array.ndim not in (3, 4):
             raise ValueError(f"a Volume is (I, J, K) or (I, J, K, T), not {self.array.shape}")
         if self.affine.shape != (4, 4) or not np.isfinite(self.affine).all():
@@ -102,6 +108,8 @@ class Volume:
     @property
     def spacing_mm(self) -> np.ndarray:
         """Voxel size along I, J, K; a zero-length axis counts as singular."""
+        import numpy as np
+
         return np.maximum(np.linalg.norm(self.affine[:3, :3], axis=0), 1e-12)
 
 

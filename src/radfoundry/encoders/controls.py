@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING
 
 from radfoundry.encoders.card import APACHE, RADIOLOGY_2D, EncoderCard
 from radfoundry.encoders.catalogue import Request, register
 from radfoundry.encoders.encoder import Backend
 from radfoundry.encoders.weights import text_digest
 from radfoundry.preprocess.recipe import Recipe
+
+if TYPE_CHECKING:
+    import numpy as np
 
 RAW = EncoderCard(
     name="raw-pixels",
@@ -46,6 +49,8 @@ def build_raw(request: Request) -> Backend:
 @register(PROJECTION)
 def build_projection(request: Request) -> Backend:
     """Multiply the pixels with a fixed Gaussian matrix, so that distances survive on average."""
+    import numpy as np
+
     rng = np.random.default_rng(request.seed)
     pixels = request.card.recipe.input_size**2
     matrix = rng.standard_normal((pixels, request.card.dim)).astype(np.float32)

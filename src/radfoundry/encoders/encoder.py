@@ -6,14 +6,15 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from radfoundry.encoders.card import EncoderCard
 from radfoundry.errors import InputMismatch
 from radfoundry.preprocess import recipe as recipes
 from radfoundry.types import Image
+
+if TYPE_CHECKING:
+    import numpy as np
 
 CODE_VERSION = 1
 """Raised whenever a change here or in `preprocess.recipe` would change an embedding."""
@@ -63,6 +64,8 @@ class Encoder:
 
     def encode(self, batch: np.ndarray) -> np.ndarray:
         """(B, C, H, W) float32 -> (B, dim) float32."""
+        import numpy as np
+
         recipe = self.card.recipe
         expected = (recipe.channels, recipe.input_size, recipe.input_size)
         if batch.ndim != 4 or batch.shape[1:] != expected:
@@ -133,6 +136,8 @@ def _check_colour(card: EncoderCard, image: Image, where: str) -> tuple[str, ...
 
 
 def _check_pixels(card: EncoderCard, image: Image, where: str) -> tuple[str, ...]:
+    import numpy as np
+
     low, high = float(image.array.min()), float(image.array.max())
     if not (np.isfinite(low) and np.isfinite(high)):  # NaN and infinity survive min and max
         raise InputMismatch(f"{where} holds pixels that are not finite. Export it again from its source.")

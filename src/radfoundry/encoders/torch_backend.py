@@ -7,8 +7,6 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from radfoundry.encoders import weights
 from radfoundry.encoders.catalogue import Request
 from radfoundry.encoders.encoder import Backend
@@ -16,6 +14,7 @@ from radfoundry.errors import RadfoundryError
 from radfoundry.optional import require
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
 

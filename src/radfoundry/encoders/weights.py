@@ -125,8 +125,8 @@ def how_to_get(card: EncoderCard) -> str:
     if card.source.startswith("hf-hub:"):
         repo = card.source.removeprefix("hf-hub:")
         return (
-            f"On a machine that reaches the hub: `hf download {repo} --local-dir FOLDER`; bring FOLDER here "
-            f"and pass --weights FOLDER, or use the id local:FOLDER."
+            f"On a machine that reaches the hub: `hf download {repo} --revision {card.revision or 'main'} "
+            f"--local-dir FOLDER`; bring FOLDER here and pass --weights FOLDER."
         )
     if card.source.startswith("local:"):
         return "It has to be the folder that holds config.json."

@@ -7,11 +7,12 @@ those of the usual image processors (Pillow resampling of 8-bit pixels), which r
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal
 
 from radfoundry.types import Image
+
+if TYPE_CHECKING:
+    import numpy as np
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -80,6 +81,7 @@ class Recipe:
 def apply(image: Image, recipe: Recipe) -> np.ndarray:
     """The model's input, (channels, height, width) float32.
 
+    >>> import numpy as np
     >>> image = Image(np.eye(4, dtype=np.float32), (0.0, 1.0))
     >>> recipe = Recipe("exact", 2, interpolation="box", channels=1, value_range=(-1.0, 1.0))
     >>> apply(image, recipe).shape
@@ -98,9 +100,12 @@ def apply(image: Image, recipe: Recipe) -> np.ndarray:
 def eight_bit(image: Image) -> np.ndarray:
     """The display range as uint8, rounded to nearest; three equal channels become one.
 
+    >>> import numpy as np
     >>> eight_bit(Image(np.array([[0.0, 50.0, 300.0]], np.float32), (0.0, 100.0)))
     array([[  0, 128, 255]], dtype=uint8)
     """
+    import numpy as np
+
     array = image.array[..., 0] if same_channels(image) else image.array
     low, high = image.display_range
     scale = 255.0 / max(high - low, 1e-12)
@@ -113,6 +118,8 @@ def eight_bit(image: Image) -> np.ndarray:
 
 def same_channels(image: Image) -> bool:
     """Whether a colour image is a grey one stored three times."""
+    import numpy as np
+
     if not image.is_colour:
         return False
     red, green, blue = (image.array[..., c] for c in range(3))
@@ -133,6 +140,8 @@ def target_shape(rows: int, columns: int, recipe: Recipe) -> tuple[int, int]:
 
 
 def _resized(pixels: np.ndarray, recipe: Recipe) -> np.ndarray:
+    import numpy as np
+
     if recipe.resize == "crop-then-resize":
         pixels = _centre_crop(pixels, min(pixels.shape[:2]))
     shape = target_shape(pixels.shape[0], pixels.shape[1], recipe)
@@ -147,6 +156,7 @@ def _resized(pixels: np.ndarray, recipe: Recipe) -> np.ndarray:
 
 def resize(pixels: np.ndarray, shape: tuple[int, int], interpolation: Interpolation) -> np.ndarray:
     """Pillow's resize, whose filter widens when shrinking. pixels: (rows, columns[, 3]) uint8 or float32."""
+    import numpy as np
     from PIL import Image as Pillow
 
     filters = {
@@ -167,9 +177,12 @@ def bilinear(pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
     pixels: (rows, columns[, 3]) float32. Returns float32 of the asked shape.
 
+    >>> import numpy as np
     >>> bilinear(np.array([[0.0, 1.0]], np.float32), (1, 4)).tolist()
     [[0.0, 0.25, 0.75, 1.0]]
     """
+    import numpy as np
+
     for axis, length in enumerate(shape):
         n = pixels.shape[axis]
         position = np.clip((np.arange(length) + 0.5) * (n / length) - 0.5, 0.0, None)
@@ -190,6 +203,8 @@ def _centre_crop(pixels: np.ndarray, size: int) -> np.ndarray:
 
 
 def _normalised(pixels: np.ndarray, unit: float, recipe: Recipe) -> np.ndarray:
+    import numpy as np
+
     planes = pixels[None] if pixels.ndim == 2 else np.moveaxis(pixels, -1, 0)
     if recipe.value_range is not None:
         low, high = recipe.value_range

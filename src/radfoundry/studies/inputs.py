@@ -17,7 +17,7 @@ from radfoundry.adapt.fits import Fits
 from radfoundry.audit import baselines
 from radfoundry.cohort import Cohort, read_cohort
 from radfoundry.datasets import phantoms
-from radfoundry.errors import InputError, NotEnoughData, RadfoundryError
+from radfoundry.errors import InputError, InputMismatch, NotEnoughData, RadfoundryError
 from radfoundry.io import read_image
 from radfoundry.splits import Fold, given, kfold, three_way
 from radfoundry.studies.options import Design, Options
@@ -97,7 +97,10 @@ def labelled(cohort: Cohort, target: str | None) -> Labelled:
             f"{cohort.name}: target {target!r} has {len(classes)} classes; this study compares two. "
             "Make a column y:<name> with 0 and 1"
         )
-    names = ((cohort.meta.get("targets") or {}).get(target) or {}).get("classes") or {}
+    about = (cohort.meta.get("targets") or {}).get(target) or {}
+    names = about.get("classes") or {}
+    if about.get("positive") in (0, "0", False):  # `labels` has turned the codes round, the names are by code
+        names = {1 - int(code): word for code, word in names.items() if str(code) in ("0", "1")}
     y = (values == classes[1]).astype(int)
     words = [str(names.get(int(c), names.get(str(c), c)) if str(c).isdigit() else c) for c in classes]
     dropped = [] if known_label is None or known_label.all() else [("no label", int((~known_label).sum()))]
@@ -162,6 +165,8 @@ def embed(run: Run, cohorts: Sequence[Cohort], name: str, options: Options) -> l
         result = encoders.embed(cohort, encoder, options.store)
         if result.failures:
             first = result.failures[0][2]
+            if not len(result.embeddings.vectors):
+                raise InputMismatch(f"none of the images of {cohort.name} fits {name}. The first: {first}")
             run.note(
                 f"{len(result.failures)} images of {cohort.name} gave no vector with {name} and were left "
                 f"out; the first: {first}"
