@@ -15,7 +15,7 @@ class Demo:
     """Run folder to make."""
     store: Path = Path("stores/demo")
     """Where phantoms' vectors are kept; a second run reads them."""
-    cases: int = 160
+    cases: int = 100
     """Phantoms of the first site; the second has a third of that."""
     seed: int = 0
     """Seed of phantoms, splits and training."""
@@ -31,7 +31,7 @@ class Demo:
         study = get("ila_vs_atelectasis")
         config = study.Config(
             out=self.out, store=self.store, cases=self.cases, seed=self.seed, force=self.force,
-            design="cv", repeats=1, n_boot=1000,
+            design="cv", repeats=1, seeds=3, n_boot=1000,
         )  # fmt: skip
         folder = study.run(config)
         print(f"run folder: {folder}", file=sys.stderr)
