@@ -146,6 +146,11 @@ def pick(
     return next((e for e in found if (e.name, e.model, e.subgroup) == (name, model, want)), None)
 
 
+def chance(e: Estimate) -> Estimate:
+    """What any constant score reaches, to stand beside an AUC."""
+    return Estimate("auroc_trivial", 0.5, method="chance", n=e.n, n_clusters=e.n_clusters, target=e.target)
+
+
 def curves(
     run: Run, table: pd.DataFrame, found: Sequence[Estimate], model: str, *, n: int, seed: int
 ) -> None:
@@ -248,9 +253,9 @@ def league(run: Run, found: Sequence[Estimate], *, name: str = "auroc") -> None:
         e for model, own in per_model.items() if (e := pick(own, name, str(model))) and np.isfinite(e.value)
     ]
     rows.sort(key=lambda e: -e.value)
-    chance = Estimate(name, 0.5, method="any constant score", n=rows[0].n if rows else 0, model="chance")
     if rows:
-        run.save_figure("comparison", *figures.dots(rows, baseline=chance))
+        floor = Estimate(name, 0.5, method="any constant score", n=rows[0].n, model="chance")
+        run.save_figure("comparison", *figures.dots(rows, baseline=floor))
 
 
 def audit_section(run: Run, audit: Audit) -> None:

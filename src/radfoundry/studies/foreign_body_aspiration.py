@@ -410,8 +410,9 @@ def _verdict(
     run: Run, found: Sequence[Estimate], tests: tuple[str, list[Test]], against: Sequence[Comparison]
 ) -> None:
     first, made = tests
+    auc = evidence.pick(found, "auroc", SELECTED)
     items = [
-        ("AUC, nested selection", evidence.pick(found, "auroc", SELECTED), None),
+        ("AUC, nested selection", auc, evidence.chance(auc) if auc is not None else None),
         *(
             (words, evidence.pick(found, name, SELECTED), evidence.pick(found, f"{name}_trivial", SELECTED))
             for words, name in (("Balanced accuracy", "balanced_accuracy"), ("Accuracy", "accuracy"))

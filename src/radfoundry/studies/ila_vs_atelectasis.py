@@ -257,13 +257,14 @@ def _verdict(
     found: list[Estimate], headline: str, has_external: bool, made: list[Any]
 ) -> tuple[str, list[tuple[str, Estimate, Estimate | None]]]:
     """The sentence at the top and its numbers, each beside the trivial one."""
-    chance = next((c.baseline for c in made if str(c.baseline.model).endswith("alone")), None)
+    alone = next((c.baseline for c in made if str(c.baseline.model).endswith("alone")), None)
     items: list[tuple[str, Estimate, Estimate | None]] = []
     for split, words in (("test", "internal"), *((("external", "external"),) if has_external else ())):
         auc = evidence.pick(found, "auroc", headline, split)
         accuracy = evidence.pick(found, "accuracy", headline, split)
         if auc is not None:
-            items.append((f"AUC, {words}", auc, chance if split == "test" else None))
+            beside = alone if split == "test" and alone is not None else evidence.chance(auc)
+            items.append((f"AUC, {words}", auc, beside))
         if accuracy is not None:
             trivial = evidence.pick(found, "accuracy_trivial", headline, split)
             items.append((f"Accuracy, {words}", accuracy, trivial))
