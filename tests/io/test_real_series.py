@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -136,10 +138,12 @@ def assert_same_in_space(volume: Volume, other: nibabel.Nifti1Image) -> None:
 
 
 def dcm2niix(folder: Path, out: Path, pattern: str) -> nibabel.Nifti1Image:
-    if shutil.which("dcm2niix") is None:
-        pytest.skip("dcm2niix is not installed (Debian package dcm2niix)")
+    beside = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    program = shutil.which("dcm2niix", path=beside)
+    if program is None:
+        pytest.skip("dcm2niix is not installed (extra dev)")
     subprocess.run(
-        ["dcm2niix", "-b", "n", "-z", "n", "-f", "x", "-o", out, folder], check=True, capture_output=True
+        [program, "-b", "n", "-z", "n", "-f", "x", "-o", out, folder], check=True, capture_output=True
     )
     return nibabel.load(next(out.glob(pattern)))
 
