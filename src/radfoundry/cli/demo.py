@@ -15,7 +15,7 @@ class Demo:
     """Run folder to make."""
     store: Path = Path("stores/demo")
     """Where phantoms' vectors are kept; a second run reads them."""
-    cases: int = 100
+    cases: int = 90
     """Phantoms of the first site; the second has a third of that."""
     seed: int = 0
     """Seed of phantoms, splits and training."""
