@@ -108,6 +108,14 @@ def test_the_name_follows_everything_that_decides(other: dict) -> None:
     assert Fit("", noted, BASE).key != Fit("", failing, BASE).key
 
 
+def test_a_fit_is_named_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    named: list[str] = []
+    key = Fit.key.fget
+    monkeypatch.setattr(Fit, "key", property(lambda fit: (named.append(fit.name), key(fit))[1]))
+    Fits(tmp_path / "fits").run(fits(tmp_path, [1, 2]), log=print)
+    assert named == ["1", "2"]
+
+
 def test_settings_of_a_head_are_part_of_the_name() -> None:
     heads = [AtTrainingPrevalence(BalancedEpochMLP(seeds=s)) for s in (2, 3)]
     assert len({Fit("", noted, {"head": head}).key for head in heads}) == 2

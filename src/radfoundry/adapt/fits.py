@@ -25,6 +25,9 @@ import pandas as pd
 
 from radfoundry.errors import RunError
 
+CODE_VERSION = 1
+"""Raised whenever a change of the code that fits (heads, thresholds, networks) would change a fit."""
+
 LIBRARIES = ("radfoundry", "numpy", "scipy", "scikit-learn", "torch", "xgboost-cpu", "lightgbm")
 
 
@@ -53,12 +56,9 @@ class Fit:
         False
         """
         made = hashlib.sha256(f"{self.make.__module__}.{self.make.__qualname__}".encode())
-        made.update(json.dumps([self.arguments_plain(), _versions()], sort_keys=True).encode())
+        decides = [CODE_VERSION, _plain(self.arguments), _versions()]
+        made.update(json.dumps(decides, sort_keys=True).encode())
         return made.hexdigest()
-
-    def arguments_plain(self) -> Any:
-        """The arguments with arrays replaced by their digests."""
-        return _plain(dict(self.arguments))
 
 
 @dataclass(frozen=True)
@@ -75,49 +75,57 @@ class Fits:
         A bar on stderr where that is a terminal. Interrupt it (Ctrl-C): what is done stays done.
         Raises what a fit raises, and RunError when the folder cannot be written.
         """
-        found = {i: table for i, fit in enumerate(fits) if (table := self._kept(fit)) is not None}
+        paths = [self._path(fit) for fit in fits]  # once each: a name costs a pass over all the data
+        found = {i: table for i, path in enumerate(paths) if (table := _kept(path)) is not None}
         missing = [i for i in range(len(fits)) if i not in found]
         if found:
             log(f"{len(found)} of {len(fits)} fits were on disk already")
-        for i, table in zip(missing, self._make([fits[i] for i in missing], jobs, len(found), quiet)):
+        work = [(fits[i], paths[i]) for i in missing]
+        for i, table in zip(missing, _make(work, jobs, len(found), quiet)):
             found[i] = table
         return [found[i] for i in range(len(fits))]
 
-    def _make(self, fits: Sequence[Fit], jobs: int, done: int, quiet: bool) -> Iterator[pd.DataFrame]:
-        from tqdm import tqdm
-
-        hidden = quiet or not sys.stderr.isatty()
-        with (
-            tqdm(total=done + len(fits), initial=done, unit="fit", file=sys.stderr, disable=hidden) as bar,
-            contextlib.closing(self._tables(fits, jobs)) as tables,
-        ):
-            for fit, table in zip(fits, tables):
-                bar.set_postfix_str(fit.name)
-                bar.update()
-                yield table
-
-    def _tables(self, fits: Sequence[Fit], jobs: int) -> Generator[Any, None, None]:
-        if jobs == 1 or len(fits) < 2:
-            yield from (_finish(fit, self._path(fit)) for fit in fits)
-            return
-        from joblib import Parallel, delayed
-
-        made = Parallel(n_jobs=min(jobs, len(fits)), return_as="generator")(
-            delayed(_finish)(fit, self._path(fit)) for fit in fits
-        )
-        yield from made
-
     def _path(self, fit: Fit) -> Path | None:
-        return None if self.folder is None else self.folder / fit.key[:2] / f"{fit.key}.parquet"
+        if self.folder is None:
+            return None
+        key = fit.key
+        return self.folder / key[:2] / f"{key}.parquet"
 
-    def _kept(self, fit: Fit) -> pd.DataFrame | None:
-        path = self._path(fit)
-        if path is None or not path.is_file():
-            return None
-        try:
-            return pd.read_parquet(path)
-        except Exception:  # whatever pyarrow says of a damaged file: the fit is made again and replaces it
-            return None
+
+def _make(
+    work: Sequence[tuple[Fit, Path | None]], jobs: int, done: int, quiet: bool
+) -> Iterator[pd.DataFrame]:
+    from tqdm import tqdm
+
+    hidden = quiet or not sys.stderr.isatty()
+    with (
+        tqdm(total=done + len(work), initial=done, unit="fit", file=sys.stderr, disable=hidden) as bar,
+        contextlib.closing(_tables(work, jobs)) as tables,
+    ):
+        for (fit, _), table in zip(work, tables):
+            bar.set_postfix_str(fit.name)
+            bar.update()
+            yield table
+
+
+def _tables(work: Sequence[tuple[Fit, Path | None]], jobs: int) -> Generator[Any, None, None]:
+    if jobs == 1 or len(work) < 2:
+        yield from (_finish(fit, path) for fit, path in work)
+        return
+    from joblib import Parallel, delayed
+
+    yield from Parallel(n_jobs=min(jobs, len(work)), return_as="generator")(
+        delayed(_finish)(fit, path) for fit, path in work
+    )
+
+
+def _kept(path: Path | None) -> pd.DataFrame | None:
+    if path is None or not path.is_file():
+        return None
+    try:
+        return pd.read_parquet(path)
+    except Exception:  # whatever pyarrow says of a damaged file: the fit is made again and replaces it
+        return None
 
 
 def processes(asked: int = 0) -> int:

@@ -191,7 +191,7 @@ def _transfer(run: Run, config: Config, data: Labelled, folds: Sequence[Fold]) -
                 "pictures": pictures, "y": data.y, "patient": data.patient, "fold": fold, "model": label,
                 "settings": {"backbone": backbone, "loss": loss, "device": config.device, **recipe},
             }, scratch="checkpoint") for fold in folds if fold.repeat < config.transfer_repeats]  # fmt: skip
-            run.log(f"{label}: {len(folds)} folds at most")
+        run.log(f"{backbone} fine-tuned in {min(config.transfer_repeats, config.repeats)} repeats")
     return inputs.fits(config).run(fits, log=run.log)
 
 
@@ -332,7 +332,7 @@ def _cell(e: Estimate | None, interval: bool = True) -> str:
 
 
 @dataclass(frozen=True)
-class Test:
+class PairedTest:
     """One pipeline compared with the reference. p: after Holm's correction."""
 
     other: str
@@ -340,7 +340,7 @@ class Test:
     p: float
 
 
-def _tests(run: Run, table: pd.DataFrame) -> tuple[str, list[Test]]:
+def _tests(run: Run, table: pd.DataFrame) -> tuple[str, list[PairedTest]]:
     """The best fine-tuned network by inner AUC (or else the selection) against each pipeline."""
     inner = table[table["model"] != SELECTED].groupby("model")["inner_auroc"].mean()
     tuned = [m for m in inner.index if "fine-tuned" in m]
@@ -350,7 +350,7 @@ def _tests(run: Run, table: pd.DataFrame) -> tuple[str, list[Test]]:
     return first, (_fold_tests if folds > 1 else _case_tests)(run, table, first, others)
 
 
-def _fold_tests(run: Run, table: pd.DataFrame, first: str, others: Sequence[str]) -> list[Test]:
+def _fold_tests(run: Run, table: pd.DataFrame, first: str, others: Sequence[str]) -> list[PairedTest]:
     """Fold by fold, corrected for the overlap of the training parts."""
     per_fold = pd.DataFrame(
         {
@@ -383,10 +383,10 @@ def _fold_tests(run: Run, table: pd.DataFrame, first: str, others: Sequence[str]
                      "P(better)"],
          "caption": "Corrected resampled t-test; posterior probabilities with equality within ±0.02."},
     )  # fmt: skip
-    return [Test(m, float(t.difference), float(p)) for (m, t, _), p in zip(made, adjusted)]
+    return [PairedTest(m, float(t.difference), float(p)) for (m, t, _), p in zip(made, adjusted)]
 
 
-def _case_tests(run: Run, table: pd.DataFrame, first: str, others: Sequence[str]) -> list[Test]:
+def _case_tests(run: Run, table: pd.DataFrame, first: str, others: Sequence[str]) -> list[PairedTest]:
     """One split: paired DeLong over the test cases."""
     made = []
     for other in others:
@@ -403,11 +403,11 @@ def _case_tests(run: Run, table: pd.DataFrame, first: str, others: Sequence[str]
          "columns": ["pipeline", "AUC difference", "95 % CI", "p (Holm)"],
          "caption": "Paired DeLong test. One split does not say what other training cases would change."},
     )  # fmt: skip
-    return [Test(other, float(c.difference), float(p)) for other, c, p in zip(others, made, adjusted)]
+    return [PairedTest(other, float(c.difference), float(p)) for other, c, p in zip(others, made, adjusted)]
 
 
 def _verdict(
-    run: Run, found: Sequence[Estimate], tests: tuple[str, list[Test]], against: Sequence[Comparison]
+    run: Run, found: Sequence[Estimate], tests: tuple[str, list[PairedTest]], against: Sequence[Comparison]
 ) -> None:
     first, made = tests
     auc = evidence.pick(found, "auroc", SELECTED)
