@@ -79,6 +79,8 @@ def test_a_wrong_table_is_refused(
         (["--encoder", "medsiglip"], "--accept-licence"),
         (["--target", "fracture"], "fracture"),
         (["--design", "split"], "column 'split'"),
+        (["--repeats", "0"], "--repeats must be at least 1, not 0"),
+        (["--jobs", "-3"], "--jobs must be at least 0"),
     ],
     ids=lambda v: v[-1] if isinstance(v, list) else "",
 )
@@ -92,6 +94,28 @@ def test_a_wrong_option_is_refused(
                  *encoder, *options, *places])  # fmt: skip
     assert code != 0 and said in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--preset", "few-case"], "Did you mean 'few-cases'?"),
+        (["--transfer", "resnet"], "Known: efficientnet-lite0, mobilenet-v2"),
+        (["--loss", "hinge"], "weighted-bce, focal"),
+        (["--size", "100"], "multiple of 32"),
+    ],
+    ids=lambda v: v[-1] if isinstance(v, list) else "",
+)
+def test_a_wrong_setting_of_the_networks_is_refused_at_once(
+    options: list[str], said: str, cohorts: dict[str, Path], tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    places = ["--out", str(tmp_path / "run"), "--store", str(tmp_path / "store")]
+    code = main(
+        ["study", "run", "foreign_body_aspiration", "--cohort", str(cohorts["fba"]), *options, *places]
+    )
+    assert code == 2 and said in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_one_broken_image_is_left_out_and_said(cohorts: dict[str, Path], tmp_path: Path) -> None:

@@ -33,17 +33,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from radfoundry.adapt.backbones import BACKBONES
 from radfoundry.adapt.cross import cross_predict
 from radfoundry.adapt.finetune import PRESETS, FineTune
 from radfoundry.adapt.fits import Fit, processes
+from radfoundry.adapt.losses import LOSSES
 from radfoundry.audit import audit
 from radfoundry.audit.baselines import is_control
 from radfoundry.audit.comparison import Comparison
-from radfoundry.errors import NotEnoughData
+from radfoundry.errors import InputError, NotEnoughData, UnknownName
 from radfoundry.evaluate.classification import auroc
 from radfoundry.evaluate.compare import correlated_t, delong_paired, holm, nadeau_bengio
 from radfoundry.io import read_image
 from radfoundry.preprocess.recipe import resize
+from radfoundry.registry import nearest
 from radfoundry.splits import Fold, three_way
 from radfoundry.studies import evidence, inputs
 from radfoundry.studies.inputs import Labelled
@@ -86,9 +89,23 @@ class Config(Options):
     effect: float = 0.6
     """Phantoms: how visible the findings are; 0 is no signal at all."""
 
+    def check(self) -> None:
+        """InputError or UnknownName for what would fail only after the heads were fitted."""
+        super().check()
+        known = {"preset": tuple(PRESETS), "transfer": tuple(BACKBONES), "loss": LOSSES}
+        for option, names in known.items():
+            asked = getattr(self, option)
+            for name in (asked,) if isinstance(asked, str) else asked:
+                if name not in names:
+                    hint = f"{nearest(name, names)} Known: {', '.join(names)}"
+                    raise UnknownName(f"no --{option} named {name!r}.{hint}")
+        if self.size < 0 or self.size % 32:
+            raise InputError(f"--size must be 0 or a multiple of 32, not {self.size}")
+
 
 def run(config: Config) -> Path:
     """Run the study; returns the run folder."""
+    config.check()
     with Run(
         config.out, command=command_line(), config=config, seed=config.seed, title=TITLE, force=config.force
     ) as run:

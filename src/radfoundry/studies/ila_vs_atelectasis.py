@@ -68,6 +68,7 @@ class Config(Options):
 
 def run(config: Config) -> Path:
     """Run the study; returns the run folder."""
+    config.check()
     command = command_line()
     with Run(
         config.out, command=command, config=config, seed=config.seed, title=TITLE, force=config.force

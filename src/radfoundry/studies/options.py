@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from radfoundry.errors import InputError
+
 Design = Literal["auto", "split", "holdout", "cv"]
 
 
@@ -54,3 +56,11 @@ class Options:
     def torch_device(self) -> str:
         """Where small networks train: the GPU where one was asked for, else the CPU."""
         return self.device if self.device.startswith(("cuda", "mps")) else "cpu"
+
+    def check(self) -> None:
+        """InputError for a number out of its range: before anything is read, drawn or trained."""
+        smallest = {"repeats": 1, "seeds": 1, "cases": 1, "n_boot": 1, "n_perm": 1, "jobs": 0, "effect": 0}
+        for name, least in smallest.items():
+            if getattr(self, name, least) < least:
+                option = name.replace("_", "-")
+                raise InputError(f"--{option} must be at least {least}, not {getattr(self, name)}")
