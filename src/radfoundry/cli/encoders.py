@@ -10,7 +10,7 @@ from typing import Literal
 import tyro
 
 from radfoundry import encoders
-from radfoundry.encoders.card import EncoderCard, value_range
+from radfoundry.encoders.card import EncoderCard, input_text, value_range
 from radfoundry.errors import RadfoundryError
 
 
@@ -50,13 +50,12 @@ def table(cards: list[EncoderCard]) -> str:
     """One row an encoder; a star marks a licence that has to be accepted by name."""
     rows = [("name", "dim", "input", "made for", "licence", "weights", "runs here")]
     for card in cards:
-        size = card.recipe.input_size
         rows.append(
             (
                 card.name,
                 str(card.dim),
-                f"{size}x{size}x{card.recipe.channels}",
-                "any 2D" if len(card.modalities) > 8 else " ".join(card.modalities),
+                input_text(card.recipe),
+                made_for(card),
                 card.licence.name + ("*" if card.licence.restricted else ""),
                 weights_of(card),
                 "yes" if card.installed else f"needs [{card.extra}]",
@@ -74,8 +73,9 @@ def table(cards: list[EncoderCard]) -> str:
 
 def page(card: EncoderCard) -> str:
     """The whole card as text."""
-    low, high = value_range(card.recipe)
-    size, channels = card.recipe.input_size, card.recipe.channels
+    ends = value_range(card.recipe)
+    values = f"values {ends[0]:g} to {ends[1]:g}" if ends else "values of no fixed range"
+    lesion = "; each case points out a lesion" if card.needs_lesion else ""
     licence = f"{card.licence.name}: {card.licence.allowed_use} ({card.licence.url})"
     if card.licence.restricted:
         licence += f". Restricted: pass --accept-licence {card.licence.name}"
@@ -87,7 +87,7 @@ def page(card: EncoderCard) -> str:
         "licence": licence,
         "modalities": " ".join(card.modalities) + ("; colour accepted" if card.colour else "; grey only"),
         "photometric": card.photometric,
-        "input": f"{channels} x {size} x {size}, values {low:g} to {high:g}",
+        "input": f"{input_text(card.recipe)}, {values}{lesion}",
         "preparation": str(card.recipe),
         "embedding": f"{card.output}; {card.dim} numbers",
         "runs here": "yes" if card.installed else f"no: {extra}",
@@ -100,6 +100,13 @@ def page(card: EncoderCard) -> str:
     for trap in card.traps:
         lines += textwrap.wrap(f"- {trap}", 100, subsequent_indent="  ")
     return "\n".join(lines)
+
+
+def made_for(card: EncoderCard) -> str:
+    """The modalities in a word or two."""
+    if len(card.modalities) > 8:
+        return "any 3D" if card.is_3d else "any 2D"
+    return " ".join(card.modalities) + (" 3D" if card.is_3d else "")
 
 
 def weights_of(card: EncoderCard) -> str:

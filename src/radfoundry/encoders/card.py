@@ -12,6 +12,7 @@ from typing import Any
 from radfoundry.errors import LicenceNotAccepted
 from radfoundry.optional import available
 from radfoundry.preprocess.recipe import Recipe
+from radfoundry.preprocess.volume_recipe import VolumeRecipe, ZScore
 
 RADIOGRAPH = ("CR", "DX", "RG")
 """DICOM codes of projection radiographs: computed, digital, plain film."""
@@ -57,6 +58,7 @@ class EncoderCard:
     revision: branch, tag or commit; the resolved commit and the weights' digest go into the fingerprint.
     checksum: SHA-256 of `weights_file`, whole or its first digits as published; "" when none is published.
     modalities: DICOM codes the encoder may be shown; anything else is refused.
+    recipe: a Recipe for pictures, a VolumeRecipe for volumes (which also says whether a lesion is needed).
     colour: whether colour pictures are accepted (grey ones always are).
     photometric: what bright must mean; images are handed over as MONOCHROME2.
     output: which tensor is the embedding. dim: its length.
@@ -69,7 +71,7 @@ class EncoderCard:
     source: str
     licence: Licence
     modalities: tuple[str, ...]
-    recipe: Recipe
+    recipe: Recipe | VolumeRecipe
     output: str
     dim: int
     citation: str
@@ -93,20 +95,44 @@ class EncoderCard:
         """Whether the weights need no download: packaged, or no weights at all."""
         return self.source == "none" or (self.source.startswith("package:") and self.installed)
 
+    @property
+    def is_3d(self) -> bool:
+        """Whether it is shown volumes rather than pictures."""
+        return isinstance(self.recipe, VolumeRecipe)
+
+    @property
+    def picture_recipe(self) -> Recipe:
+        """The recipe of an encoder of pictures; TypeError for one of volumes."""
+        if isinstance(self.recipe, VolumeRecipe):
+            raise TypeError(f"{self.name} takes volumes, not pictures")
+        return self.recipe
+
+    @property
+    def needs_lesion(self) -> bool:
+        """Whether each case has to point out a lesion, by `roi_x|y|z` or a mask."""
+        return isinstance(self.recipe, VolumeRecipe) and self.recipe.needs_lesion
+
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready, with what is installed."""
         record = asdict(self)
         record["architecture"] = dict(self.architecture)
+        record["recipe"] = self.recipe.as_dict()
+        size = self.recipe.size if isinstance(self.recipe, VolumeRecipe) else self.recipe.input_size
         record["input"] = {
-            "size": self.recipe.input_size,
+            "size": size,
             "channels": self.recipe.channels,
             "range": value_range(self.recipe),
+            "volume": self.is_3d,
+            "lesion": self.needs_lesion,
         }
         return record | {"installed": self.installed, "weights_at_hand": self.weights_at_hand}
 
 
-def value_range(recipe: Recipe) -> tuple[float, float]:
-    """Smallest and largest value the model can receive (before bicubic overshoot)."""
+def value_range(recipe: Recipe | VolumeRecipe) -> tuple[float, float] | None:
+    """Smallest and largest value the model can receive (before bicubic overshoot); None: no fixed range."""
+    if isinstance(recipe, VolumeRecipe):
+        rule = recipe.intensity
+        return rule.out if not isinstance(rule, ZScore) and rule.clip else None
     if recipe.value_range is not None:
         return recipe.value_range
     pairs = list(zip(recipe.mean or (), recipe.std or (), strict=True))
@@ -123,3 +149,13 @@ def require_licence(card: EncoderCard, accepted: Sequence[str]) -> None:
         f"Read {licence.url}; if your use fits, pass --accept-licence {licence.name} "
         f"(Python: accept_licences=[{licence.name!r}]). The acceptance is written to the run's manifest."
     )
+
+
+def input_text(recipe: Recipe | VolumeRecipe) -> str:
+    """The shape of what the model receives, as short text: 224x224x3, 1x50x50x50, (slices)x3x224x224."""
+    if isinstance(recipe, Recipe):
+        return f"{recipe.input_size}x{recipe.input_size}x{recipe.channels}"
+    lengths = ["any" if n is None else str(n) for n in recipe.shape]
+    if recipe.bag and recipe.shape[0] is None:
+        lengths[0] = "(slices)"
+    return "x".join(lengths)

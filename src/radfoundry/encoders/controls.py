@@ -52,7 +52,7 @@ def build_projection(request: Request) -> Backend:
     import numpy as np
 
     rng = np.random.default_rng(request.seed)
-    pixels = request.card.recipe.input_size**2
+    pixels = request.card.picture_recipe.input_size**2
     matrix = rng.standard_normal((pixels, request.card.dim)).astype(np.float32)
     matrix /= np.float32(np.sqrt(request.card.dim))
 

@@ -388,15 +388,16 @@ def _pooled(model: Any, batch: Any) -> Any:
 
 
 def _check_width(card: EncoderCard, config: Any, folder: Path) -> None:
-    size = getattr(config, "image_size", card.recipe.input_size)
+    size = getattr(config, "image_size", card.picture_recipe.input_size)
     if width(config) != card.dim:
         raise WeightsError(
             f"{folder} gives {width(config)} numbers an image, {card.name} gives {card.dim}: another model. "
             f"Use the id local:{folder} to run it under its own name."
         )
-    if config.model_type in FIXED_SIZE and size != card.recipe.input_size:
+    if config.model_type in FIXED_SIZE and size != card.picture_recipe.input_size:
         raise WeightsError(
-            f"{folder} takes {size} pixels, {card.name} {card.recipe.input_size}: it is another model."
+            f"{folder} takes {size} pixels, {card.name} {card.picture_recipe.input_size}: "
+            "it is another model."
         )
 
 
@@ -404,7 +405,7 @@ def _check_normalisation(card: EncoderCard, folder: Path) -> None:
     """Mean and std leave no trace in the tensors, and wrong ones give plausible, wrong vectors."""
     if not (folder / "preprocessor_config.json").is_file():
         return
-    stated, ours = recipe_from(folder), card.recipe
+    stated, ours = recipe_from(folder), card.picture_recipe
     theirs_and_ours = zip(
         (*(stated.mean or ()), *(stated.std or ())), (*(ours.mean or ()), *(ours.std or ())), strict=False
     )

@@ -172,8 +172,8 @@ def embed(run: Run, cohorts: Sequence[Cohort], name: str, options: Options) -> l
                 f"out; the first: {first}"
             )
         run.log(f"{name}: {len(result.embeddings.vectors)} vectors of {cohort.name}")
-        if main:
-            _say_blur(run, cohort, name, encoder.card.recipe.input_size)
+        if main and not encoder.card.is_3d:
+            _say_blur(run, cohort, name, encoder.card.picture_recipe.input_size)
         found.append(result.embeddings)
     return found
 
