@@ -6,7 +6,6 @@ different ends; what another has stored meanwhile is not computed again.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -15,22 +14,37 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from radfoundry import __version__, io
+from radfoundry.encoders.cases import (
+    Choice,
+    Pointer,
+    lesion_of,
+    mask_column,
+    origin_of,
+    pointer_of,
+    read_volume,
+)
 from radfoundry.encoders.shelf import Entry, Origin, Shelf
-from radfoundry.encoders.store import Store, key_of
+from radfoundry.encoders.store import Described, Store, key_of
 from radfoundry.errors import RadfoundryError, TableError
-from radfoundry.types import Embeddings, Image
+from radfoundry.preprocess.volume_recipe import VolumeRecipe
+from radfoundry.types import Embeddings
 
 if TYPE_CHECKING:
     from radfoundry.cohort import Cohort
     from radfoundry.encoders.encoder import Encoder
+    from radfoundry.preprocess.lesion import Rule
 
 COMMIT_EVERY_S = 1.0
 """At most so much computing is lost when the process is killed outright, plus the batch at work."""
+PICTURES = 32
+"""Pictures that go through a model at once, unless said otherwise."""
+VOXELS = 2**21
+"""Volumes go through a model in batches of about so many voxels; at least one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,18 +65,26 @@ class EmbedResult:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One image to embed. index: its place in cohort rows × columns."""
+    """One image to embed. index: its place in cohort rows × columns. pointer: to its lesion, where needed.
+
+    fault: why nothing can be done, known from the table alone.
+    """
 
     index: int
     case_id: str
     column: str
     path: Path
     origin: Origin | None
+    pointer: Pointer | None = None
+    fault: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a reader thread made of a task: a key, and the model's input unless the vector is stored."""
+    """What a reader thread made of a task: a key, and the model's input unless the vector is stored.
+
+    array: for an extractor the vector itself.
+    """
 
     task: Task
     key: str = ""
@@ -72,13 +94,24 @@ class Reading:
     was_read: bool = True
 
 
+class Maker(Described, Protocol):
+    """What turns what was read into vectors."""
+
+    @property
+    def keeps_nan(self) -> bool: ...
+    def encode(self, batch: np.ndarray) -> np.ndarray: ...
+
+
 def embed(
     cohort: Cohort,
     encoder: Encoder,
     store_path: str | Path,
     *,
     columns: Sequence[str] | None = None,
-    batch_size: int = 32,
+    lesion: Rule = "auto",
+    mask: str | None = None,
+    label: int | None = None,
+    batch_size: int | None = None,
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
     quiet: bool = False,
@@ -86,6 +119,8 @@ def embed(
     """Vectors of every image of a cohort, computed once and kept in a store.
 
     columns: image columns, all by default. workers: threads that read and prepare while the model runs.
+    lesion, mask, label: which lesion an encoder of lesions looks at, see `cases.Choice`.
+    batch_size: 32 pictures by default; of volumes as many as have two million voxels.
     progress: called with (done, total) after each image; without it a bar on stderr when that is a terminal.
 
     An image that cannot be read or does not fit the encoder is reported in `failures` and stops nothing.
@@ -93,22 +128,46 @@ def embed(
     Raises TableError for an unknown column, RunError for a folder that is no store, OSError when the store
     cannot be written (what was stored before stays whole).
     """
-    start = perf_counter()
-    if batch_size < 1 or workers < 1:
-        raise RadfoundryError(f"batch_size and workers must be at least 1, not {batch_size} and {workers}.")
-    store = Store(store_path)
-    shelf = store.shelf(encoder)
-    work = _Work(cohort.name, encoder, shelf, batch_size)
-    tasks = list(_tasks(cohort, _known_columns(cohort, columns)))
+    size = _batch_size(encoder) if batch_size is None else batch_size
+    if size < 1 or workers < 1:
+        raise RadfoundryError(f"batch_size and workers must be at least 1, not {size} and {workers}.")
+    choice = Choice(lesion, mask, label) if encoder.card.needs_lesion else None
+    tasks = list(tasks_of(cohort, columns, choice))
     modality = str(cohort.meta.get("modality") or "")
+
+    def read(task: Task, shelf: Shelf) -> Reading:
+        return guarded(task, lambda: _read(task, encoder, shelf, modality))
+
+    return work_through(
+        cohort.name, encoder, store_path, tasks, read, size, workers, progress=progress, quiet=quiet
+    )
+
+
+def work_through(
+    cohort: str,
+    maker: Maker,
+    store_path: str | Path,
+    tasks: list[Task],
+    read: Callable[[Task, Shelf], Reading],
+    batch_size: int,
+    workers: int,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    quiet: bool = False,
+) -> EmbedResult:
+    """Do the tasks that the store does not know yet: read in threads, encode in batches, commit."""
+    start = perf_counter()
+    store = Store(store_path)
+    shelf = store.shelf(maker)
+    work = _Work(cohort, maker, shelf, batch_size)
     waiting = [task for task in tasks if not work.settled(task)]
     with closing(_Bar(len(tasks), len(tasks) - len(waiting), progress, quiet)) as bar:
         if waiting:
-            store.create(encoder)
+            store.create(maker)
             with shelf.worker_slot() as slot:
                 reading = _prefetch(
                     _order(waiting, slot),
-                    lambda task: _read(task, encoder, shelf, modality),
+                    lambda task: read(task, shelf),
                     workers,
                     batch_size + 2 * workers,
                 )
@@ -117,12 +176,19 @@ def embed(
     return _result(work, tasks, start)
 
 
+def _batch_size(encoder: Encoder) -> int:
+    recipe = encoder.card.recipe
+    if not isinstance(recipe, VolumeRecipe):
+        return PICTURES
+    return max(1, VOXELS // (recipe.voxels * recipe.channels))
+
+
 @dataclass
 class _Work:
     """What has been read but not encoded, and encoded but not stored; `run` leaves nothing behind."""
 
     cohort: str
-    encoder: Encoder
+    encoder: Maker
     shelf: Shelf
     batch_size: int
     keys: dict[int, str] = field(default_factory=dict)  # index of a task: key of its vector
@@ -165,6 +231,8 @@ class _Work:
             self.failures[task.index] = (task.case_id, task.column, reading.failure)
             return
         if reading.array is not None and not self._knows(reading.key):
+            if any(other.shape != reading.array.shape for other in self.batch.values()):
+                self._encode()  # volumes without a fixed size: only equal ones go together
             self.batch[reading.key] = reading.array
         self.entries.append((task.index, self._entry(task, reading.key, reading.record)))
         if len(self.batch) >= self.batch_size:
@@ -183,7 +251,7 @@ class _Work:
         self.seconds["model"] += perf_counter() - before
         self.counts["computed"] += len(found)
         for key, vector in zip(self.batch, found, strict=True):
-            if np.isfinite(vector).all():
+            if np.isfinite(vector).all() or self.encoder.keeps_nan:
                 self.vectors[key] = vector
             else:
                 self.unusable.add(key)
@@ -199,7 +267,7 @@ class _Work:
         self.keys.update((index, entry.key) for index, entry in usable)
         for index, entry in done:
             if entry.key in self.unusable:
-                message = f"{self.encoder.card.name} gave numbers that are not finite. Try --precision fp32"
+                message = f"{self.encoder.name} gave numbers that are not finite. Try --precision fp32"
                 self.failures[index] = (entry.case_id, entry.column, message)
         self.entries = [pair for pair in self.entries if pair[1].key in self.batch]
         self.vectors.clear()
@@ -236,21 +304,6 @@ class _Bar:
             self._bar.close()
 
 
-def origin_of(path: Path, modality: str) -> Origin | None:
-    """What tells that a file or folder has not changed: size and time of change; None if absent."""
-    source = os.path.abspath(path)
-    name = source.rpartition("#")[0] if "#" in Path(source).name and not os.path.exists(source) else source
-    try:
-        found = os.stat(name)
-        if not os.path.isdir(name):
-            return Origin(source, found.st_size, found.st_mtime_ns, modality)
-        inside = [os.stat(os.path.join(name, child)) for child in os.listdir(name)]
-    except OSError:  # reading it says what is wrong
-        return None
-    changed = max([found.st_mtime_ns, *(child.st_mtime_ns for child in inside)])
-    return Origin(source, sum(child.st_size for child in inside), changed, modality)
-
-
 def _known_columns(cohort: Cohort, columns: Sequence[str] | None) -> list[str]:
     known = list(cohort.image_columns)
     chosen = known if columns is None else list(columns)
@@ -264,17 +317,35 @@ def _known_columns(cohort: Cohort, columns: Sequence[str] | None) -> list[str]:
     return chosen
 
 
-def _tasks(cohort: Cohort, columns: Sequence[str]) -> Iterator[Task]:
-    """Cohort rows × columns; a cell without a path is no task."""
+def tasks_of(cohort: Cohort, columns: Sequence[str] | None, choice: Choice | None) -> Iterator[Task]:
+    """Cohort rows × columns; a cell without a path is no task. choice: of lesions, None for whole images.
+
+    Raises TableError for a column of images or masks that is not there; a fault of one row stays in its task.
+    """
+    known = _known_columns(cohort, columns)
     modality = str(cohort.meta.get("modality") or "")
-    present = {column: cohort.table[column].notna().to_numpy() for column in columns}
+    present = {column: cohort.table[column].notna().to_numpy() for column in known}
+    if choice is not None:
+        for column in known:
+            mask_column(cohort, column, choice)
     index = 0
     for i, case_id in enumerate(cohort.table["case_id"].tolist()):
-        for column in columns:
+        for column in known:
             if present[column][i]:
                 path = cohort.image_path(i, column)
-                yield Task(index, str(case_id), column, path, origin_of(path, modality))
+                pointer, fault = _pointed(cohort, i, column, choice)
+                origin = None if fault else origin_of(path, modality, pointer.identity if pointer else "")
+                yield Task(index, str(case_id), column, path, origin, pointer, fault)
                 index += 1
+
+
+def _pointed(cohort: Cohort, row: int, column: str, choice: Choice | None) -> tuple[Pointer | None, str]:
+    if choice is None:
+        return None, ""
+    try:
+        return pointer_of(cohort, row, column, choice), ""
+    except TableError as error:
+        return None, str(error)
 
 
 def _order(tasks: list[Task], slot: int) -> list[Task]:
@@ -302,36 +373,60 @@ def _prefetch(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _read(task: Task, encoder: Encoder, shelf: Shelf, modality: str) -> Reading:
-    """One image, read, checked and prepared; whatever goes wrong is the reading's failure."""
-    key = shelf.key_of(task.origin)
-    if key is not None:  # the same file under another case, or stored by another process meanwhile
-        return Reading(task, key, was_read=False)
+def guarded(task: Task, read: Callable[[], Reading]) -> Reading:
+    """Whatever goes wrong with one image is the reading's failure."""
+    if task.fault:
+        return Reading(task, failure=task.fault, was_read=False)
     try:
-        image = io.read_image(task.path)
-        image = image if image.modality else replace(image, modality=modality)
-        notes = encoder.check(image)
-        key = key_of(image, encoder)
-        array = None if shelf.has(key) else encoder.prepare(image)
+        return read()
     except RadfoundryError as error:
         return Reading(task, failure=str(error))
     except Exception as error:  # a decoder may raise anything on broken bytes; the other images go on
         return Reading(task, failure=f"{task.path}: {type(error).__name__}: {error}")
-    return Reading(task, key, array, _record(image, encoder, notes))
 
 
-def _record(image: Image, encoder: Encoder, notes: Sequence[str]) -> str:
-    return "; ".join((*image.record, *notes, str(encoder.card.recipe)))
+def _read(task: Task, encoder: Encoder, shelf: Shelf, modality: str) -> Reading:
+    """One image, read, checked and prepared."""
+    key = shelf.key_of(task.origin)
+    if key is not None:  # the same file under another case, or stored by another process meanwhile
+        return Reading(task, key, was_read=False)
+    if encoder.card.is_3d:
+        return _read_volume(task, encoder, shelf, modality)
+    image = io.read_image(task.path)
+    image = image if image.modality else replace(image, modality=modality)
+    notes = encoder.check(image)
+    key = key_of(image, encoder)
+    array = None if shelf.has(key) else encoder.prepare(image)
+    return Reading(task, key, array, _record(image.record, notes, encoder))
 
 
-def _encoded(encoder: Encoder, batch: np.ndarray) -> np.ndarray:
+def _read_volume(task: Task, encoder: Encoder, shelf: Shelf, modality: str) -> Reading:
+    """One volume and the lesion in it; the key covers where the lesion is, not who drew it."""
+    recipe = encoder.card.recipe
+    assert isinstance(recipe, VolumeRecipe)
+    volume = read_volume(task.path, modality)
+    encoder.check(volume)
+    by_box = recipe.crop == "box"
+    lesion = lesion_of(task.pointer, volume, None, box=by_box) if task.pointer is not None else None
+    roi = "" if lesion is None else repr(lesion.box if by_box else lesion.centre)
+    key = key_of(volume, encoder, roi)
+    array, notes = encoder.prepared(volume, lesion)
+    pointed = () if lesion is None else (str(lesion), *lesion.notes)
+    return Reading(task, key, array, _record((*volume.record, *pointed), notes, encoder))
+
+
+def _record(done: Sequence[str], notes: Sequence[str], encoder: Encoder) -> str:
+    return "; ".join((*done, *notes, str(encoder.card.recipe)))
+
+
+def _encoded(encoder: Maker, batch: np.ndarray) -> np.ndarray:
     try:
         return encoder.encode(batch)
     except (MemoryError, RuntimeError) as error:
         if not isinstance(error, MemoryError) and "out of memory" not in str(error).lower():
             raise
         raise RadfoundryError(
-            f"{encoder.card.name} ran out of memory on a batch of {len(batch)} images. "
+            f"{encoder.name} ran out of memory on a batch of {len(batch)} images. "
             "Use a smaller --batch-size; what was computed is kept"
         ) from error
 
@@ -344,7 +439,7 @@ def _result(work: _Work, tasks: Sequence[Task], start: float) -> EmbedResult:
         case_id=np.array([task.case_id for task in done], dtype=object),
         column=np.array([task.column for task in done], dtype=object),
         key=np.array(keys, dtype=object),
-        encoder=work.encoder.card.name,
+        encoder=work.encoder.name,
         fingerprint=work.encoder.fingerprint,
     )
     seconds = perf_counter() - start

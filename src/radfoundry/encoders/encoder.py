@@ -63,6 +63,11 @@ class Encoder:
         """Length of an embedding."""
         return self.card.dim
 
+    @property
+    def keeps_nan(self) -> bool:
+        """A vector with NaN is a fault of the engine, never stored."""
+        return False
+
     def check(self, image: Image | Volume) -> tuple[str, ...]:
         """Hold an image against the input contract: raises InputMismatch, or returns what to note."""
         return check_input(self.card, image)

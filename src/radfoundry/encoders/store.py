@@ -12,9 +12,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from radfoundry import __version__
 from radfoundry.encoders.shelf import FORMAT, Shelf, write_whole
 from radfoundry.errors import RunError, TableError
-from radfoundry.types import Embeddings, Image
+from radfoundry.types import Embeddings, Image, Volume
 
 if TYPE_CHECKING:
     from radfoundry.encoders.encoder import Encoder
@@ -43,25 +43,58 @@ CHANGES = {
 }
 
 
-def key_of(image: Image, encoder: Encoder, roi: str = "") -> str:
+class Described(Protocol):
+    """What a store has to know of whatever makes vectors: an `Encoder`, or an `Extractor`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def dim(self) -> int: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def provenance(self) -> Mapping[str, Any]: ...
+
+
+def key_of(image: Image | Volume, encoder: Encoder, roi: str = "") -> str:
     """The content address of one embedding: 64 hexadecimal digits.
 
-    Covers pixel values, shape, display range, unit, spacing and modality of the image, the recipe and the
-    encoder's fingerprint; not the name or the date of the file.
+    Covers pixel values, shape, display range, unit, spacing (of a volume the affine) and modality of the
+    image, the region of interest, the recipe and the encoder's fingerprint; not the name or the date of the
+    file.
     """
-    geometry = {
+    return _digest(
+        _geometry(image)
+        | {"roi": roi, "recipe": encoder.card.recipe.as_dict(), "fingerprint": encoder.fingerprint},
+        image.array,
+    )
+
+
+def key_of_case(volume: Volume, mask: Volume | None, maker: Described) -> str:
+    """The content address of what an extractor makes of a volume and its mask (on the same voxels)."""
+    geometry = _geometry(volume) | {"mask": mask is not None, "fingerprint": maker.fingerprint}
+    return _digest(geometry, volume.array, *([] if mask is None else [mask.array]))
+
+
+def _geometry(image: Image | Volume) -> dict[str, Any]:
+    common = {
         "shape": image.array.shape,
         "dtype": image.array.dtype.str,
-        "display_range": [float(v) for v in image.display_range],
         "unit": image.unit,
-        "spacing_mm": None if image.spacing_mm is None else [float(v) for v in image.spacing_mm],
         "modality": image.modality,
-        "roi": roi,
-        "recipe": encoder.card.recipe.as_dict(),
-        "fingerprint": encoder.fingerprint,
     }
-    digest = hashlib.sha256(json.dumps(geometry, sort_keys=True).encode())
-    digest.update(np.ascontiguousarray(image.array).data)
+    if isinstance(image, Volume):
+        return common | {"affine": [[float(v) + 0.0 for v in row] for row in image.affine]}
+    return common | {
+        "display_range": [float(v) for v in image.display_range],
+        "spacing_mm": None if image.spacing_mm is None else [float(v) for v in image.spacing_mm],
+    }
+
+
+def _digest(about: Mapping[str, Any], *arrays: np.ndarray) -> str:
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
 
 
@@ -72,13 +105,13 @@ class Store:
         self.path = Path(path)
         self._check()
 
-    def shelf(self, encoder: Encoder) -> Shelf:
-        """The shelf of a loaded encoder, refreshed; empty when nothing is stored yet."""
-        shelf = Shelf(self.path / _folder_name(encoder.card.name, encoder.fingerprint), encoder.card.dim)
+    def shelf(self, encoder: Described) -> Shelf:
+        """The shelf of a loaded encoder or an extractor, refreshed; empty when nothing is stored yet."""
+        shelf = Shelf(self.path / _folder_name(encoder.name, encoder.fingerprint), encoder.dim)
         shelf.refresh()
         return shelf
 
-    def create(self, encoder: Encoder) -> None:
+    def create(self, encoder: Described) -> None:
         """Make the folders of the store and of an encoder; OSError where that is not possible."""
         self.path.mkdir(parents=True, exist_ok=True)
         head = self.path / "store.json"
@@ -87,12 +120,11 @@ class Store:
         description = {
             "format": FORMAT,
             "fingerprint": encoder.fingerprint,
-            "dim": encoder.card.dim,
+            "dim": encoder.dim,
             "provenance": dict(encoder.provenance),
         }
-        Shelf(self.path / _folder_name(encoder.card.name, encoder.fingerprint), encoder.card.dim).create(
-            description
-        )
+        folder = self.path / _folder_name(encoder.name, encoder.fingerprint)
+        Shelf(folder, encoder.dim).create(description)
 
     def encoders(self) -> list[dict[str, Any]]:
         """What is known of each encoder here: folder, fingerprint, dim, provenance."""
