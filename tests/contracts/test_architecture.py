@@ -15,11 +15,11 @@ from radfoundry.cli.main import COMMANDS
 PACKAGE = Path(radfoundry.__file__).parent
 # A module may import from its own level or from those below it.
 LEVELS = [
-    {"types", "errors", "registry", "optional"},
+    {"types", "errors", "registry", "optional", "engines"},
     {"io", "preprocess", "evaluate", "cohort", "splits", "predictions", "table_one"},
     {"encoders", "datasets"},
     {"adapt"},
-    {"audit", "report"},
+    {"audit", "report", "plan"},
     {"studies"},
     {"cli", "__main__"},
 ]

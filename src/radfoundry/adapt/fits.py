@@ -55,10 +55,39 @@ class Fit:
         >>> one.key == Fit("a", print, {"x": np.arange(3), "seed": 1}).key
         False
         """
-        made = hashlib.sha256(f"{self.make.__module__}.{self.make.__qualname__}".encode())
-        decides = [CODE_VERSION, _plain(self.arguments), _versions()]
-        made.update(json.dumps(decides, sort_keys=True).encode())
-        return made.hexdigest()
+        return key_of(f"{self.make.__module__}.{self.make.__qualname__}", self.arguments)
+
+
+def key_of(what: str, decides: Mapping[str, Any]) -> str:
+    """Digest of a name, of everything that decides a result, and of the versions of code and libraries.
+
+    >>> key_of("fit", {"seed": 0}) == key_of("fit", {"seed": 1})
+    False
+    """
+    made = hashlib.sha256(what.encode())
+    made.update(json.dumps([CODE_VERSION, _plain(decides), _versions()], sort_keys=True).encode())
+    return made.hexdigest()
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Tables on disk by key; without a folder nothing is kept."""
+
+    folder: Path | None
+
+    def path(self, key: str) -> Path | None:
+        """Where the table of a key lies, or would."""
+        return None if self.folder is None else self.folder / key[:2] / f"{key}.parquet"
+
+    def read(self, key: str) -> pd.DataFrame | None:
+        """The table of a key, or None; a damaged file counts as none and will be replaced."""
+        return _kept(self.path(key))
+
+    def write(self, key: str, table: pd.DataFrame) -> None:
+        """Keep a table, whole or not at all; RunError where the folder cannot be written."""
+        path = self.path(key)
+        if path is not None:
+            _write(path, table)
 
 
 @dataclass(frozen=True)
@@ -88,8 +117,7 @@ class Fits:
     def _path(self, fit: Fit) -> Path | None:
         if self.folder is None:
             return None
-        key = fit.key
-        return self.folder / key[:2] / f"{key}.parquet"
+        return Kept(self.folder).path(fit.key)
 
 
 def _make(
@@ -141,12 +169,18 @@ def _finish(fit: Fit, path: Path | None) -> pd.DataFrame:
         return fit.make(**fit.arguments)
     half_way = path.with_suffix(".partial")
     table = fit.make(**fit.arguments, **({fit.scratch: half_way} if fit.scratch else {}))
+    _write(path, table)
+    shutil.rmtree(half_way, ignore_errors=True)
+    return table
+
+
+def _write(path: Path, table: pd.DataFrame) -> None:
+    """A table to a file, whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         table.to_parquet(temporary, index=False)
         os.replace(temporary, path)
-        shutil.rmtree(half_way, ignore_errors=True)
     except OSError as cause:
         with contextlib.suppress(OSError):  # the folder may be what failed
             temporary.unlink(missing_ok=True)
@@ -154,7 +188,6 @@ def _finish(fit: Fit, path: Path | None) -> pd.DataFrame:
             f"cannot keep a finished fit in {path.parent}: {cause.strerror}. Free space there, or choose "
             "another store with --store"
         ) from cause
-    return table
 
 
 def _versions() -> dict[str, str]:

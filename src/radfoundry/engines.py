@@ -1,0 +1,127 @@
+"""Where independent tasks run: processes of this machine, or a Ray cluster. Scheduling is theirs, not ours.
+
+    for index, result in run(function, tasks, engine="local", jobs=2): ...
+
+Results come as they are done. A task is a tuple of arguments; an array that several tasks share is sent once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, Literal
+
+from radfoundry.errors import RunError
+from radfoundry.optional import require
+
+Engine = Literal["local", "ray"]
+
+RETRIES = 5
+"""How often Ray gives a task to another worker after its own died."""
+
+LARGE = 100_000
+"""Bytes above which an argument is put into Ray's object store, once for all tasks that share it."""
+
+
+def run(
+    function: Callable[..., Any],
+    tasks: Sequence[tuple[Any, ...]],
+    *,
+    engine: Engine = "local",
+    jobs: int = 1,
+    address: str | None = None,
+) -> Generator[tuple[int, Any], None, None]:
+    """(index of the task, its result) of every task, in the order in which they finish.
+
+    function: a function of a module. jobs: processes here; with Ray and no address, its CPUs. address: a Ray
+    cluster (`auto`, `HOST:PORT`, `ray://HOST:PORT`); every node needs radfoundry installed.
+    Raises what a task raises; MissingExtra without Ray; RunError when the cluster cannot be reached.
+    """
+    if engine == "ray":
+        yield from _on_ray(function, tasks, jobs, address)
+    elif jobs == 1 or len(tasks) < 2:
+        for index, task in enumerate(tasks):
+            yield index, function(*task)
+    else:
+        from joblib import Parallel, delayed
+
+        pool = Parallel(n_jobs=min(jobs, len(tasks)), return_as="generator_unordered")
+        work = (delayed(_numbered)(index, function, task) for index, task in enumerate(tasks))
+        with contextlib.closing(pool(work)) as done:
+            yield from done
+
+
+def _numbered(index: int, function: Callable[..., Any], task: tuple[Any, ...]) -> tuple[int, Any]:
+    return index, function(*task)
+
+
+def _on_ray(
+    function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], jobs: int, address: str | None
+) -> Generator[tuple[int, Any], None, None]:
+    ray = require("ray", extra="ray")
+    ours = not ray.is_initialized()
+    if ours:
+        _connect(ray, jobs, address)
+    try:
+        # A dead worker is Ray's to replace; an error that the task raised itself is not tried again.
+        remote = ray.remote(num_cpus=1, max_retries=RETRIES, retry_exceptions=False)(function)
+        shared: dict[int, Any] = {}
+        waiting = {}
+        for index, task in enumerate(tasks):
+            waiting[remote.remote(*(_put(ray, item, shared) for item in task))] = index
+        while waiting:
+            done, _ = ray.wait(list(waiting), num_returns=1)
+            for reference in done:
+                yield waiting.pop(reference), _result(ray, reference)
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def _connect(ray: Any, jobs: int, address: str | None) -> None:
+    """A cluster of that address; without one, a cluster of this machine for as long as the work lasts."""
+    size = {} if address else {"num_cpus": max(1, jobs), "include_dashboard": False}
+    try:
+        ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **size)
+    except Exception as cause:  # ConnectionError, ValueError or RuntimeError, by the kind of address
+        where = f"the Ray cluster at {address!r}" if address else "a Ray cluster on this machine"
+        raise RunError(
+            f"{where} cannot be reached ({_first_line(cause)}). Start one with `ray start --head` and give "
+            "its address, leave --ray-address out to use this machine, or use --engine local"
+        ) from cause
+
+
+def _put(ray: Any, item: Any, shared: dict[int, Any]) -> Any:
+    if getattr(item, "nbytes", 0) < LARGE:
+        return item
+    if id(item) not in shared:
+        shared[id(item)] = ray.put(item)
+    return shared[id(item)]
+
+
+def _result(ray: Any, reference: Any) -> Any:
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        cause = getattr(error, "cause", None)
+        raise cause if isinstance(cause, Exception) else RunError(_first_line(error)) from error
+    except ray.exceptions.RayError as error:
+        raise RunError(
+            f"Ray lost a task {RETRIES} times ({_first_line(error)}). Look at the memory of its nodes; what "
+            "was finished is kept, and the same command goes on from there"
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def progress(total: int, done: int, unit: str, *, quiet: bool = False) -> Any:
+    """A bar on stderr where that is a terminal."""
+    from tqdm import tqdm
+
+    return tqdm(
+        total=total, initial=done, unit=unit, file=sys.stderr, disable=quiet or not sys.stderr.isatty()
+    )

@@ -1,0 +1,295 @@
+"""Nested cross-validation of every cell of a grid, each cell kept on disk as soon as it is done.
+
+Outer folds, grouped by patient, test; inner folds of the training patients choose a classifier's settings by
+their mean AUC; every step that learns (filling, normalisation, selection, sampling, classifier) is fitted on
+training cases alone. The cells of a split share what they have in common (`parts`), which changes nothing but
+the time.
+
+A score is given in standard deviations from the mean of the training cases' own inner out-of-fold scores: a
+straight line within a fold, and comparable between folds and classifiers, so that scores may be pooled.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
+
+from radfoundry import engines
+from radfoundry.adapt.fits import Kept, key_of
+from radfoundry.adapt.probe import inner_splits
+from radfoundry.errors import InputError, NotEnoughData, RadfoundryError
+from radfoundry.plan import classifiers
+from radfoundry.plan.grid import Cell, Grid
+from radfoundry.plan.parts import Part
+from radfoundry.splits import Fold, kfold
+
+CODE_VERSION = 1
+"""Raised whenever a change of the engine would change a score."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cases:
+    """y: (n,) 0/1; patient, case_id: (n,) names. matrices: feature set to (n, p)."""
+
+    y: np.ndarray
+    patient: np.ndarray
+    case_id: np.ndarray
+    matrices: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """What a grid gave.
+
+    cells: in the order of `number` in the tables. folds: one row a cell and outer fold (number, repeat, fold,
+    auroc, inner_auroc, setting). scores: one row a cell, repeat and case (number, repeat, fold, row, score,
+    y). failed: cells without a result, with the reason. notes: what a reader should know.
+    """
+
+    cells: tuple[Cell, ...]
+    folds: pd.DataFrame
+    scores: pd.DataFrame
+    failed: dict[str, str]
+    notes: tuple[str, ...]
+    ratio: float = 0.25
+    reused: int = 0
+    made: int = 0
+
+    def number(self, cell: Cell) -> int:
+        """Its row in `cells`; InputError for a cell that failed or was not run."""
+        if cell not in self.cells:
+            raise InputError(f"no result of {cell}: {self.failed.get(cell.address, 'it was not run')}")
+        return self.cells.index(cell)
+
+
+def ablate(
+    cases: Cases,
+    grid: Grid,
+    *,
+    cells: Sequence[Cell] | None = None,
+    store: Path | None = None,
+    engine: engines.Engine = "local",
+    jobs: int = 1,
+    address: str | None = None,
+    quiet: bool = False,
+    log: Callable[[str], None] = print,
+) -> Ablation:
+    """Run the cells of a grid, or read those that `store` holds.
+
+    Interrupt it (Ctrl-C) or lose a worker: what is done stays done. A cell that cannot be run (too few cases
+    of a class in a small sample, an extra that is not installed) is reported in `failed` and stops no other.
+    NotEnoughData: a class has fewer patients than folds. InputError: a patient across folds cannot happen,
+    but labels of another length can.
+    """
+    planned, notes = grid.cells()
+    wanted = list(planned if cells is None else cells)
+    folds = kfold(cases.patient, cases.y, n_splits=grid.folds, repeats=grid.repeats, seed=grid.seed)
+    most = max((cell.k for cell in wanted), default=0)
+    kept = Kept(None if store is None else store / "ablation")
+    keys = _keys(cases, grid, folds, wanted, most)
+    found: dict[tuple[Cell, int], pd.DataFrame] = {}
+    for place, key in keys.items():
+        if (table := kept.read(key)) is not None:
+            found[place] = table
+    reused, failed = len(found), {}
+    if reused:
+        log(f"{reused} of {len(keys)} cells x repeats were on disk already")
+    tasks, groups = _tasks(cases, grid, folds, [place for place in keys if place not in found], most)
+    with engines.progress(len(keys), reused, "cell", quiet=quiet) as bar:
+        for index, made in engines.run(run_group, tasks, engine=engine, jobs=jobs, address=address):
+            for cell, result in zip(groups[index][0], made):
+                bar.update()
+                if isinstance(result, str):
+                    failed[cell.address] = result
+                    continue
+                place = (cell, groups[index][1])
+                kept.write(keys[place], result)
+                found[place] = result
+    whole = [c for c in wanted if c.address not in failed]
+    if not whole:
+        first = next(iter(failed.values()), "the grid has no cell")
+        raise NotEnoughData(f"no cell of the grid gave a result. The first: {first}")
+    ratio = float(np.mean([len(f.test) / len(f.train) for f in folds]))
+    return _collect(cases, grid, whole, found, failed, notes, ratio, reused)
+
+
+def _keys(
+    cases: Cases, grid: Grid, folds: Sequence[Fold], cells: Sequence[Cell], most: int
+) -> dict[tuple[Cell, int], str]:
+    """The name on disk of each cell and repeat: all that decides its scores."""
+    data = {name: key_of("features", {"X": matrix}) for name, matrix in cases.matrices.items()}
+    labels = key_of("labels", {"y": cases.y, "patient": cases.patient.astype(str)})
+    split = {
+        r: key_of("folds", {"test": [f.test for f in folds if f.repeat == r]}) for r in range(grid.repeats)
+    }
+    keys = {}
+    for cell in cells:
+        for repeat in range(grid.repeats):
+            # The name of a set decides nothing; how far mRMR was ranked decides the order behind that.
+            place = {
+                "cell": replace(cell, features=""), "X": data[cell.features], "labels": labels,
+                "split": split[repeat], "inner": grid.inner, "seed": grid.seed, "code": CODE_VERSION,
+                "most": most if cell.selector == "mrmr" else 0,
+            }  # fmt: skip
+            keys[cell, repeat] = key_of("ablation", place)
+    return keys
+
+
+def _tasks(
+    cases: Cases, grid: Grid, folds: Sequence[Fold], missing: Sequence[tuple[Cell, int]], most: int
+) -> tuple[list[tuple], list[tuple[list[Cell], int]]]:
+    """Cells that share data, sample and repeat go together, in the order of the pipeline."""
+    grouped: dict[tuple[str, float, str, int], list[Cell]] = {}
+    for cell, repeat in missing:
+        grouped.setdefault((cell.features, cell.sample_size, cell.labels, repeat), []).append(cell)
+    tasks, groups = [], []
+    for (features, _, _, repeat), cells in grouped.items():
+        own = [f for f in folds if f.repeat == repeat]
+        ordered = sorted(cells)
+        tasks.append(
+            (cases.matrices[features], cases.y, cases.patient, own, ordered, grid.inner, grid.seed, most)
+        )
+        groups.append((ordered, repeat))
+    return tasks, groups
+
+
+def run_group(
+    X: np.ndarray,
+    y: np.ndarray,
+    patient: np.ndarray,
+    folds: Sequence[Fold],
+    cells: Sequence[Cell],
+    inner: int,
+    seed: int,
+    most: int,
+) -> list[pd.DataFrame | str]:
+    """One table a cell (row, fold, score, inner_auroc, setting), or the reason why there is none.
+
+    The cells have the same sample size and labels; folds are those of one repeat.
+    """
+    y = labels_of(y, patient, cells[0], folds[0].repeat, seed)
+    X = np.asarray(X, float)
+    tables: dict[Cell, list[pd.DataFrame] | str] = {cell: [] for cell in cells}
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # networks stop at a stated number of rounds
+        for fold in folds:
+            rows = sample(fold, y, patient, cells[0].sample_size, seed)
+            splits = [
+                (rows[train], rows[test]) for train, test in inner_splits(y[rows], patient[rows], inner, seed)
+            ]
+            parts = [Part(X, y, train, test, most=most, seed=seed) for train, test in splits]
+            outer = Part(X, y, rows, fold.test, most=most, seed=seed)
+            for cell in cells:
+                before = tables[cell]
+                if isinstance(before, str):
+                    continue
+                try:
+                    before.append(_one(cell, parts, outer, fold))
+                except RadfoundryError as error:  # the other cells go on
+                    tables[cell] = str(error)
+    return [t if isinstance(t, str) else pd.concat(t, ignore_index=True) for t in tables.values()]
+
+
+def labels_of(y: np.ndarray, patient: np.ndarray, cell: Cell, repeat: int, seed: int) -> np.ndarray:
+    """The labels of a cell: the true ones, or those dealt out anew among patients, another way each repeat.
+
+    Patients with one label exchange it whole; where patients hold both labels, cases exchange theirs.
+    """
+    if cell.labels == "true":
+        return y
+    rng = np.random.default_rng([seed, repeat, 1])
+    _, code = np.unique(patient, return_inverse=True)
+    mean = np.bincount(code, y) / np.bincount(code)
+    if np.isin(mean, (0, 1)).all():
+        return rng.permutation(mean)[code].astype(y.dtype)
+    return rng.permutation(y)
+
+
+def sample(fold: Fold, y: np.ndarray, patient: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Training rows of a share of each class's patients; a larger share contains a smaller one.
+
+    NotEnoughData when a class keeps fewer than two patients.
+    """
+    if share >= 1:
+        return fold.train
+    names, code = np.unique(patient[fold.train], return_inverse=True)
+    positive = np.bincount(code, y[fold.train]) > 0
+    order = np.random.default_rng([seed, fold.repeat, fold.fold, 2]).permutation(len(names))
+    keep = np.zeros(len(names), bool)
+    for group in (positive, ~positive):
+        members = order[group[order]]
+        count = round(share * len(members))
+        if count < 2:
+            raise NotEnoughData(
+                f"{share:.0%} of the training cases keep {count} patients of a class; "
+                "use a larger sample_size"
+            )
+        keep[members[:count]] = True
+    return fold.train[keep[code]]
+
+
+def _one(cell: Cell, parts: Sequence[Part], outer: Part, fold: Fold) -> pd.DataFrame:
+    """Choose the settings on the inner parts, then score the outer one."""
+    smallest = min((len(part.train) for part in parts), default=len(outer.train))
+    settings = classifiers.settings(cell.classifier, smallest)
+    best, inner, mean, spread = len(settings) // 2, np.nan, 0.0, 1.0
+    if parts:
+        within = [part.scores(cell, settings) for part in parts]
+        area = np.mean([areas(part.y[part.test], found) for part, found in zip(parts, within)], axis=0)
+        best = int(np.argmax(area))
+        inner = float(area[best])
+        own = np.concatenate([found[best] for found in within])
+        mean, spread = float(own.mean()), float(own.std())
+    score = outer.scores(cell, [settings[best]])[0]
+    standard = (score - mean) / spread if spread > 0 else np.zeros(len(score))
+    return pd.DataFrame({
+        "row": fold.test, "fold": fold.fold, "score": standard, "inner_auroc": inner,
+        "setting": json.dumps(settings[best]),
+    })  # fmt: skip
+
+
+def areas(y: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve of each row of scores (settings, m), ties counted half.
+
+    >>> areas(np.array([0, 1, 1]), np.array([[0.1, 0.2, 0.3], [0.3, 0.2, 0.1]])).tolist()
+    [1.0, 0.0]
+    """
+    positive = y == 1
+    m, n = int(positive.sum()), int((~positive).sum())
+    if not m or not n:
+        raise NotEnoughData("an inner fold has one class only; use fewer inner folds or more cases")
+    ranks = rankdata(scores, axis=1)[:, positive].sum(axis=1)
+    return (ranks - m * (m + 1) / 2) / (m * n)
+
+
+def _collect(
+    cases: Cases, grid: Grid, cells: Sequence[Cell], found: dict[tuple[Cell, int], pd.DataFrame],
+    failed: dict[str, str], notes: Sequence[str], ratio: float, reused: int,
+) -> Ablation:  # fmt: skip
+    scores, folds = [], []
+    for number, cell in enumerate(cells):
+        for repeat in range(grid.repeats):
+            table = found[cell, repeat]
+            y = labels_of(cases.y, cases.patient, cell, repeat, grid.seed)
+            scores.append(pd.DataFrame({
+                "number": number, "repeat": repeat, "fold": table["fold"].to_numpy(),
+                "row": table["row"].to_numpy(), "score": table["score"].to_numpy(), "y": y[table["row"]],
+            }))  # fmt: skip
+            for fold, own in table.groupby("fold", sort=True):
+                area = float(areas(y[own["row"]], own["score"].to_numpy()[None])[0])
+                first = own.iloc[0]
+                folds.append((number, repeat, fold, area, first["inner_auroc"], first["setting"]))
+    columns = ["number", "repeat", "fold", "auroc", "inner_auroc", "setting"]
+    return Ablation(
+        tuple(cells), pd.DataFrame(folds, columns=columns), pd.concat(scores, ignore_index=True), failed,
+        tuple(notes), ratio, reused, len(found) - reused,
+    )  # fmt: skip
