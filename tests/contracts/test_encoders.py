@@ -15,10 +15,15 @@ from radfoundry.encoders.card import EncoderCard
 from radfoundry.encoders.catalogue import random_twin
 from radfoundry.encoders.huggingface import UNPINNED
 from radfoundry.errors import InputMismatch, LicenceNotAccepted, WeightsError
+from radfoundry.preprocess.lesion import Lesion
+from radfoundry.preprocess.volume_recipe import VolumeRecipe
+from radfoundry.types import Image, Volume
 from tests.encoders.tiny import chest, small_card, write_weights
+from tests.encoders.tiny_volumes import scan
 
 NAMES = encoders.names()
 RESTRICTED = [n for n in NAMES if encoders.card(n).licence.restricted]
+LESION = Lesion((0.0, 0.0, 0.0), "point")
 LEARNED = [n for n in NAMES if encoders.card(n).source != "none"]
 
 
@@ -29,6 +34,25 @@ def load(card: EncoderCard, folder: Path, *, seed: int = 0) -> encoders.Encoder:
     return encoders.load(
         card, weights=weights, accept_licences=[card.licence.name], precision="fp32", seed=seed
     )
+
+
+def shape_of(card: EncoderCard) -> tuple[int | None, ...]:
+    """What the model receives, without the batch; None is any length."""
+    if isinstance(card.recipe, VolumeRecipe):
+        return card.recipe.shape
+    return card.recipe.channels, card.recipe.input_size, card.recipe.input_size
+
+
+def picture(card: EncoderCard, *, seed: int = 0, modality: str | None = None) -> Image | Volume:
+    """An image of the kind and modality the card takes."""
+    modality = card.modalities[0] if modality is None else modality
+    if not card.is_3d:
+        return chest(seed=seed, modality=modality)
+    return replace(scan(seed=seed, modality=card.modalities[0]), modality=modality)
+
+
+def prepared(encoder: encoders.Encoder, *, seed: int = 0) -> np.ndarray:
+    return encoder.prepare(picture(encoder.card, seed=seed), LESION if encoder.card.needs_lesion else None)
 
 
 def test_the_catalogue_holds_what_is_promised() -> None:
@@ -49,7 +73,7 @@ def test_card_is_complete(name: str) -> None:
     for text in (card.title, card.output, card.citation, card.revision, card.photometric):
         assert text.strip()
     assert card.licence.name and card.licence.allowed_use and card.licence.url.startswith("https://")
-    assert card.dim > 0 and card.recipe.input_size > 0 and card.modalities
+    assert card.dim > 0 and card.modalities and all(n is None or n > 0 for n in shape_of(card))
     assert card.traps and all(t.strip() for t in card.traps)
     assert kind != "package" or len(card.checksum) == 64
     assert not card.needs or card.extra
@@ -60,9 +84,10 @@ def test_card_is_complete(name: str) -> None:
 def test_output_matches_the_card_and_repeats(name: str, tmp_path: Path) -> None:
     card = small_card(name)
     encoder = load(card, tmp_path)
-    batch = np.stack([encoder.prepare(chest(seed=s, modality=card.modalities[0])) for s in (0, 1, 2)])
-    size = card.recipe.input_size
-    assert batch.shape == (3, card.recipe.channels, size, size) and batch.dtype == np.float32
+    batch = np.stack([prepared(encoder, seed=s) for s in (0, 1, 2)])
+    expected = shape_of(card)
+    assert batch.ndim == len(expected) + 1 and batch.dtype == np.float32
+    assert all(s in (None, n) for s, n in zip(expected, batch.shape[1:], strict=True))
     z = encoder.encode(batch)
     assert z.shape == (3, card.dim) and z.dtype == np.float32
     assert np.isfinite(z).all() and np.abs(z[0] - z[1]).max() > 1e-6
@@ -75,7 +100,10 @@ def test_fingerprint_changes_with_weights_and_recipe(name: str, tmp_path: Path) 
     card = small_card(name)
     first = load(card, tmp_path / "a")
     assert load(card, tmp_path / "b").fingerprint == first.fingerprint
-    moved = replace(card, recipe=replace(card.recipe, interpolation="box", antialias=True))
+    if isinstance(card.recipe, VolumeRecipe):
+        moved = replace(card, recipe=replace(card.recipe, pad_value=0.5))
+    else:
+        moved = replace(card, recipe=replace(card.recipe, interpolation="box", antialias=True))
     if moved.recipe != card.recipe:
         assert load(moved, tmp_path / "c").fingerprint != first.fingerprint
     if name == "dinov2-s-focus":
@@ -107,7 +135,7 @@ def test_a_known_address_keeps_its_licence(name: str) -> None:
 def test_random_twin_has_the_shape_and_depends_on_the_seed(name: str) -> None:
     card = random_twin(small_card(name))
     twins = [encoders.load(card, seed=seed, precision="fp32") for seed in (0, 0, 1)]
-    batch = np.stack([twins[0].prepare(chest(modality=card.modalities[0]))])
+    batch = np.stack([prepared(twins[0])])
     a, b, c = (twin.encode(batch) for twin in twins)
     assert a.shape == (1, card.dim)
     assert np.array_equal(a, b)
@@ -122,9 +150,9 @@ def test_foreign_modality_is_refused(name: str) -> None:
 
     card = encoders.card(name)
     with pytest.raises(InputMismatch, match="EEG"):
-        check_input(card, chest(modality="EEG"))
+        check_input(card, picture(card, modality="EEG"))
     with pytest.raises(InputMismatch, match=r"modality: \w+` in cohort.yaml"):
-        check_input(card, chest(modality=""))
+        check_input(card, picture(card, modality=""))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 import radfoundry.encoders as encoders
 from radfoundry.encoders.card import EncoderCard
 from radfoundry.types import Image
+from tests.encoders import tiny_volumes
 
 VISION = {
     "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 48,
@@ -38,8 +39,10 @@ def is_hub(card: EncoderCard) -> bool:
 
 
 def small_card(name: str) -> EncoderCard:
-    """The card itself; for hub models with two narrow layers at 56 pixels, else as published."""
+    """The card itself; hub models with two narrow layers at 56 pixels, 3D ones narrow, else as published."""
     card = encoders.card(name)
+    if card.is_3d:
+        return tiny_volumes.small(name)
     if not card.source.startswith("hf-hub:"):
         return card
     recipe = replace(card.recipe, size=56, crop=card.recipe.crop and 56)
@@ -177,6 +180,8 @@ def write_biomedclip(card: EncoderCard, folder: Path, *, seed: int = 0) -> Path:
 
 def write_weights(card: EncoderCard, folder: Path, *, seed: int = 0) -> Path | None:
     """A checkpoint for this card; None where the weights are packaged or there are none."""
+    if card.is_3d:
+        return tiny_volumes.write(card.name, folder, seed=seed) if card.source != "none" else None
     if is_hub(card):
         return write_hub_folder(card, folder, seed=seed)
     if card.name == "biomedclip":

@@ -155,10 +155,18 @@ def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
 
 
 def load_strict(
-    module: torch.nn.Module, state: Mapping[str, Any], source: Path, *, ignore: Iterable[str] = ()
+    module: torch.nn.Module,
+    state: Mapping[str, Any],
+    source: Path,
+    *,
+    ignore: Iterable[str] = (),
+    prefix: str = "",
 ) -> None:
-    """Load every tensor or refuse: a key missing, left over or of another shape means another network."""
-    own = module.state_dict()
+    """Load every tensor or refuse: a key missing, left over or of another shape means another network.
+
+    prefix: what the file puts before the module's own names; errors name the keys as the file does.
+    """
+    own = {prefix + k: v for k, v in module.state_dict().items()}
     state = {k.removeprefix("module."): v for k, v in state.items()}
     for name in ignore:
         state.pop(name, None)
@@ -171,7 +179,7 @@ def load_strict(
             f"{len(extra)} unknown{_some(extra)}, {len(shapes)} of another shape{_some(shapes)}. "
             "Check that the file is the one the card names."
         )
-    module.load_state_dict(state)
+    module.load_state_dict({k.removeprefix(prefix): v for k, v in state.items()})
 
 
 def _some(keys: list[str]) -> str:
