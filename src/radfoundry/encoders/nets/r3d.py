@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from radfoundry.encoders.nets import initialise
+
 
 def _conv(inputs: int, outputs: int, stride: int) -> tuple[nn.Conv3d, nn.BatchNorm3d]:
     """3x3x3 convolution and its norm."""
@@ -48,9 +50,7 @@ class VideoResNet18(nn.Module):
             setattr(self, f"layer{index + 1}", nn.Sequential(first, BasicBlock(outputs, outputs, stride=1)))
             inputs = outputs
         self.fc = nn.Linear(inputs, classes)
-        for module in self.modules():
-            if isinstance(module, nn.Conv3d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+        initialise(self)
 
     def embed(self, x: torch.Tensor) -> torch.Tensor:
         """Global average of the last map."""
