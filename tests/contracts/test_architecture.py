@@ -17,7 +17,7 @@ PACKAGE = Path(radfoundry.__file__).parent
 LEVELS = [
     {"types", "errors", "registry", "optional", "engines"},
     {"io", "preprocess", "evaluate", "cohort", "splits", "predictions", "table_one"},
-    {"encoders", "datasets"},
+    {"encoders", "datasets", "radiomics"},
     {"adapt"},
     {"audit", "report", "plan"},
     {"studies"},
