@@ -21,7 +21,8 @@ Precision = Literal["auto", "fp32", "bf16", "openvino"]
 
 FAMILIES = (
     "controls", "dinov2_focus", "efficientnet", "huggingface", "torchxrayvision", "resnet", "mobilenet",
-    "biomedclip", "ct_fm", "vista3d", "models_genesis", "medicalnet", "brainiac", "umedpt", "resnet3d",
+    "biomedclip", "astra", "fmcib", "ct_fm", "merlin", "vista3d", "models_genesis", "medicalnet",
+    "brainiac", "umedpt", "resnet3d",
 )  # fmt: skip
 
 

@@ -10,7 +10,8 @@ import importlib.util
 import os
 import shutil
 import urllib.request
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from radfoundry.optional import require
 if TYPE_CHECKING:
     import torch
 
+WRAPPERS = ("state_dict", "trunk_state_dict")
 WEIGHT_FILES = ("*.safetensors", "*.bin", "*.pt", "*.pth")
 
 
@@ -32,6 +34,16 @@ def digest(path: Path) -> str:
         return hashlib.sha256(text.encode()).hexdigest()
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def joined_digest(parts: Sequence[Path]) -> str:
+    """SHA-256 of the file that these parts make, one behind the other."""
+    found = hashlib.sha256()
+    for part in parts:
+        with part.open("rb") as stream:
+            while block := stream.read(2**22):
+                found.update(block)
+    return found.hexdigest()
 
 
 def text_digest(*parts: object) -> str:
@@ -47,12 +59,17 @@ def verified_digest(path: Path, card: EncoderCard) -> tuple[str, bool]:
     found = digest(path)
     if not card.checksum or path.name != card.weights_file:
         return found, False
+    require_digest(found, path, card)
+    return found, True
+
+
+def require_digest(found: str, path: Path, card: EncoderCard) -> None:
+    """WeightsError where a digest is not the one the card was published with."""
     if not found.startswith(card.checksum):
         raise WeightsError(
             f"{path} is not the file {card.name} was published with: SHA-256 starts {found[:16]}, "
             f"expected {card.checksum[:16]}. Delete it and fetch it again from {card.source}."
         )
-    return found, True
 
 
 def package_file(package: str, relative: str, *, install: str) -> Path:
@@ -134,21 +151,26 @@ def how_to_get(card: EncoderCard) -> str:
     return f"Get {card.weights_file or 'the file'} from {where} and pass --weights FILE."
 
 
-def read_state_dict(path: Path) -> dict[str, torch.Tensor]:
-    """Tensors by name from .safetensors, .pt, .pth or .bin; a "state_dict" wrapper is opened."""
+def read_state_dict(path: Path, *more: Path) -> dict[str, torch.Tensor]:
+    """Tensors by name from .safetensors, .pt, .pth or .bin; a wrapper (one of `WRAPPERS`) is opened.
+
+    more: further parts of a file that was cut to pieces; they are joined in memory.
+    """
     torch = require("torch", extra="torch")
     try:
         if path.suffix == ".safetensors":
             return require("safetensors.torch", extra="torch").load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        file = BytesIO(b"".join(part.read_bytes() for part in (path, *more))) if more else path
+        state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as cause:  # truncated zip, bad header, refused pickle: each library has its own
         raise WeightsError(
             f"{path} could not be read as plain tensors ({type(cause).__name__}: {_first_line(cause)}). It "
             "is truncated, or a pickled module, which is never opened because it can run code. Convert it "
             "where you trust it: torch.save(model.state_dict(), 'weights.pt')."
         ) from cause
-    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-        state = state["state_dict"]
+    for wrapper in WRAPPERS:
+        if isinstance(state, Mapping) and isinstance(state.get(wrapper), Mapping):
+            state = state[wrapper]
     if not isinstance(state, Mapping) or not all(torch.is_tensor(v) for v in state.values()):
         raise WeightsError(f"{path} is no state dict (names to tensors). Save model.state_dict() instead.")
     return dict(state)
