@@ -6,6 +6,7 @@ from pathlib import Path
 
 import radfoundry.encoders as encoders
 from radfoundry.cli.encoders import weights_of
+from radfoundry.encoders.card import input_text
 
 PAGE = Path(__file__).parents[2] / "docs/reference/encoders.md"
 HEAD = """# Encoders
@@ -22,9 +23,8 @@ def reference_page() -> str:
     traps = []
     for card in map(encoders.card, encoders.names()):
         star = "*" if card.licence.restricted else ""
-        size, channels = card.recipe.input_size, card.recipe.channels
         cells = (
-            f"`{card.name}`", card.dim, f"{size}x{size}x{channels}", card.recipe, card.output,
+            f"`{card.name}`", card.dim, input_text(card.recipe), card.recipe, card.output,
             "any 2D" if len(card.modalities) > 8 else " ".join(card.modalities),
             f"[{card.licence.name}]({card.licence.url}){star}", f"{weights_of(card)}: {card.source}",
         )  # fmt: skip
