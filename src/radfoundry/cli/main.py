@@ -28,7 +28,9 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "study": ("study", "Study", "list, explain or run a study"),
     "evaluate": ("evaluate", "Evaluate", "metrics with intervals for anybody's predictions"),
     "compare": ("compare", "Compare", "paired tests between two prediction tables"),
+    "ablate": ("ablate", "Ablate", "which pipeline to trust: nested cross-validation over a grid"),
     "audit": ("audit", "AuditCommand", "look for leaks, shortcuts and trivial explanations"),
+    "plan": ("plan", "Plan", "how many cases a target needs, before money is spent on labels"),
     "show": ("show", "Show", "print a finished run"),
 }
 
