@@ -15,7 +15,8 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from threading import Lock
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -40,6 +41,8 @@ PEAK_REACH_MM = 8.0
 FILTERED_BINS = 16
 WAVELET_BANDS = ("LLL", "LLH", "LHL", "LHH", "HLL", "HLH", "HHL", "HHH")
 """Low or high pass along I, J and K."""
+
+_ONE_AT_A_TIME = Lock()
 
 # mirp's tags of families.
 _MIRP_FAMILY = {
@@ -86,13 +89,14 @@ def features(
     mask: Volume,
     settings: RadiomicsSettings = PRESETS["ct"],
     *,
-    label: int | Literal["all"] | None = None,
+    label: int | None = None,
 ) -> Features:
     """Features of the region that `mask` marks in `volume`.
 
-    volume: (I, J, K), HU for CT. mask: on the same grid; 0 is background. label: the value that marks the
-        region, or "all" for every value but 0; needed where the mask holds several.
+    volume: (I, J, K), HU for CT. mask: on the same voxels; 0 is background. label: the value that marks the
+        region, or 0 for every value but 0; needed where the mask holds several.
 
+    mirp keeps matrices in global caches, so that threads take turns; use processes to go faster.
     Raises InputMismatch: mask of another geometry, empty, of several labels, of one voxel, gone after
         resampling or resegmentation; a 4D or sheared volume; values that are not finite; bins of fixed width
         without a place to begin. Raises MissingExtra without mirp.
@@ -110,7 +114,7 @@ def features(
         )
     array = _normalised(array, volume, settings)
     is_ct = volume.unit == "HU" and settings.normalise == "none"
-    with _quiet(), threadpool_limits(1):
+    with _ONE_AT_A_TIME, _quiet(), threadpool_limits(1):
         computed, facts = _compute(array, found, volume.spacing_mm, shift, settings, is_ct, _where(volume))
     names = feature_names(settings)
     values = np.array([computed[name] for name in names], dtype=np.float64)
