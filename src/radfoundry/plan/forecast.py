@@ -1,0 +1,572 @@
+"""From a measured learning curve to an answer: how many positives does a target need, and is it within reach?
+
+Point: several curve families, stacked (see `curves`). Interval: a hierarchical bootstrap. Repeats are
+resampled
+whole, because sizes of one repeat share their cases; to their mean come the luck of the pool that all repeats
+were drawn from, the luck of the test patients, and, beyond the largest size, what no family may foresee: an
+error that grows with every doubling of n. How fast it grows (DRIFT, SPREAD) was calibrated on simulated
+curves,
+never on real ones: `benchmarks/measure_curves.py calibrate`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from scipy.stats import nbinom, norm
+
+from radfoundry.errors import InputError, NotEnoughData
+from radfoundry.evaluate.classification import METRICS
+from radfoundry.plan.curves import SIGMA_FLOOR, Stack, resampled, stack
+from radfoundry.plan.measured import Measured
+
+HORIZON = 10.0
+"""Forecasts end at so many times the largest measured size: further out a curve is a guess."""
+
+DRIFT = 0.10
+"""Standard deviation (probit scale) that a forecast gains with each doubling beyond the largest size."""
+
+SPREAD = 1.25
+"""Factor on the spread of the refitted curves, for what correlated sizes hide from it."""
+
+POINTS = 240
+Scale = Literal["value", "dprime"]
+Verdict = Literal[
+    "reached", "forecast", "beyond the horizon", "not reached", "below chance", "falling", "no fit"
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Forecast:
+    """What a curve says about a goal.
+
+    n_at: positives at which the stacked curve reaches `goal` (inf: never). low, high: 90 % interval of it;
+    high is
+    inf where the lower band never reaches the goal within the horizon ("unbounded"). probability: P(the
+    goal is
+    reached within the horizon). band: n, fit, low, high. draws: (B, len(band)) curves.
+    """
+
+    measured: Measured
+    goal: float
+    verdict: Verdict
+    n_at: float
+    low: float
+    high: float
+    probability: float
+    horizon: float
+    level: float
+    band: pd.DataFrame
+    draws: np.ndarray
+    stack: Stack | None
+    scale: Scale = "value"
+    notes: tuple[str, ...] = ()
+
+    @property
+    def usable(self) -> bool:
+        """Whether there is a curve that rises above chance."""
+        return self.verdict not in ("below chance", "falling", "no fit")
+
+    def value_at(self, n: float) -> tuple[float, float, float]:
+        """(fit, low, high) of the metric at n positives, within the measured range and the horizon."""
+        at = np.log(self.band["n"].to_numpy())
+        fit, low, high = (float(np.interp(math.log(n), at, self.band[c])) for c in ("fit", "low", "high"))
+        return fit, low, high
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in words."""
+        return _sentence(self)
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready; what is infinite or undefined is null, and the verdict says which."""
+        m = self.measured
+        families = [] if self.stack is None else [
+            {**_plain(f.as_dict()), "weight": w} for f, w in zip(self.stack.fits, self.stack.weights)
+        ]  # fmt: skip
+        return {
+            "target": m.target, "name": m.name, "metric": m.metric, "goal": self.goal,
+            "verdict": self.verdict, "sentence": self.sentence, "n_at": _finite(self.n_at),
+            "low": _finite(self.low), "high": _finite(self.high),
+            "unbounded": self.usable and not math.isfinite(self.high), "level": self.level,
+            "probability": _finite(self.probability), "horizon": self.horizon, "scale": self.scale,
+            "largest": {"n": float(m.n[-1]), "value": float(m.mean[-1])}, "families": families,
+            "band": [_plain(r) for r in self.band.to_dict("records")], "notes": list(self.notes),
+        }  # fmt: skip
+
+
+def forecast(
+    measured: Measured,
+    goal: float,
+    *,
+    horizon: float = HORIZON,
+    level: float = 0.9,
+    families: Sequence[str] | None = None,
+    scale: Scale = "value",
+    draws: int = 1000,
+    population: bool = True,
+    max_steps: int = 2000,
+    seed: int = 0,
+) -> Forecast:
+    """Fit the curve, and say at how many positives it reaches `goal`.
+
+    goal: a value of the metric. horizon: how many times the largest size is looked at. families: names of
+    `curves.FAMILIES` (default: see `default_families`). scale: fit the metric itself, or binormal d′ = √2
+    Φ⁻¹(AUC).
+    population: the interval is for new patients, with the luck of the pool and of the test patients in it;
+    otherwise for this pool and this test set, which is what a back-test must use.
+
+    Raises InputError for a goal that no value of the metric can have. A curve that falls, stays at chance or
+    cannot be fitted is a verdict, not an error.
+    """
+    _check(measured, goal, horizon, level, draws, scale)
+    m, rng = measured, np.random.default_rng(seed)
+    link = _Link(m.metric, scale)
+    mean, error = _mean_error(m)
+    trouble = _trouble(m)
+    at = np.geomspace(m.n[0], horizon * m.n[-1], POINTS)
+    at = np.unique(np.concatenate([at, m.n]))
+    names = tuple(families or default_families(len(m.n)))
+    plateau = link.plateau(m.chance)
+    value, sigma = link.to(mean), link.slope(mean) * error
+    try:
+        fitted = stack(
+            m.n,
+            value,
+            sigma,
+            families=names,
+            plateau=plateau,
+            measurements=m.values.size,
+            max_steps=max_steps,
+        )
+    except NotEnoughData as cause:
+        return _without_fit(m, goal, horizon, level, at, str(cause), scale)
+    line = link.back(fitted(at))
+    means = link.to(np.clip(mean + _draws(m, error, draws, population, rng), link.low, link.high))
+    refits = link.back(
+        resampled(m.n, means, sigma, fitted, at, plateau=plateau, measurements=m.values.size, rng=rng)
+    )
+    curves = _calibrated(line, refits, at, m.n[-1], rng)
+    tail = (1 - level) / 2
+    low, high = np.quantile(curves, [tail, 1 - tail], axis=0)
+    band = pd.DataFrame({"n": at, "fit": line, "low": np.minimum(low, line), "high": np.maximum(high, line)})
+    found = _reading(band, curves, goal, at, fitted, link)
+    verdict = trouble or _verdict(found["n_at"], m.n[-1], horizon)
+    if trouble:
+        found = {"n_at": math.nan, "low": math.nan, "high": math.nan, "probability": math.nan}
+    return Forecast(m, goal, verdict, horizon=horizon * m.n[-1], level=level, band=band, draws=curves,
+                    stack=fitted, scale=scale, notes=_notes(m, population), **found)  # fmt: skip
+
+
+def default_families(sizes: int) -> tuple[str, ...]:
+    """Families that so many sizes support: those with four parameters only from eight sizes on.
+
+    On fewer they bend after the noise, and their forecasts of simulated curves were the worst.
+    """
+    few = ("power", "exponential", "log", "ilog2")
+    return few if sizes < 8 else (*few, "mmf", "weibull")
+
+
+def _check(m: Measured, goal: float, horizon: float, level: float, draws: int, scale: str) -> None:
+    if not METRICS[m.metric].higher_is_better:
+        raise InputError(
+            f"{m.metric} falls as a model gets better; forecast one that rises, such as auroc or auprc"
+        )
+    top = 1.0
+    floor = -1.0 if m.metric == "mcc" else 0.0
+    if not floor < goal < top:
+        raise InputError(f"the goal for {m.metric} must lie between {floor:g} and {top:g}, not {goal:g}")
+    if math.isfinite(m.chance) and goal <= m.chance:
+        raise InputError(
+            f"the goal {goal:g} for {m.metric} is not above chance ({m.chance:.3g}): ask for more"
+        )
+    if horizon < 1:
+        raise InputError(f"the horizon must be at least 1 times the largest size, not {horizon:g}")
+    if not 0 < level < 1 or draws < 50:
+        raise InputError(f"level must lie between 0 and 1 and draws be 50 or more, not {level:g} and {draws}")
+    if scale == "dprime" and m.metric != "auroc":
+        raise InputError(f"the d′ scale is for auroc, not for {m.metric}. Leave --scale at value")
+
+
+@dataclass(frozen=True)
+class _Link:
+    """Between the metric and the scale of the fit."""
+
+    metric: str
+    scale: Scale
+
+    @property
+    def low(self) -> float:
+        return -1.0 if self.metric == "mcc" else (1e-3 if self.scale == "dprime" else 0.0)
+
+    @property
+    def high(self) -> float:
+        return 0.9999 if self.scale == "dprime" else 1.0
+
+    def to(self, value: np.ndarray) -> np.ndarray:
+        value = np.clip(value, self.low, self.high)
+        return math.sqrt(2) * norm.ppf(value) if self.scale == "dprime" else value
+
+    def back(self, fitted: np.ndarray) -> np.ndarray:
+        value = norm.cdf(fitted / math.sqrt(2)) if self.scale == "dprime" else fitted
+        return np.clip(value, self.low, self.high)
+
+    def slope(self, value: np.ndarray) -> np.ndarray:
+        """d(fitted scale) / d(metric), to carry standard errors over."""
+        if self.scale == "value":
+            return np.ones_like(value)
+        return math.sqrt(2) / norm.pdf(norm.ppf(np.clip(value, self.low, self.high)))
+
+    def plateau(self, chance: float) -> tuple[float, float]:
+        least = chance if math.isfinite(chance) else self.low
+        return float(self.to(np.array(least))), float(self.to(np.array(1.0)))
+
+
+def _mean_error(m: Measured) -> tuple[np.ndarray, np.ndarray]:
+    """Mean over repeats and its standard error, floored."""
+    error = (
+        m.values.std(axis=0, ddof=1) / math.sqrt(len(m.values)) if len(m.values) > 1 else np.zeros(len(m.n))
+    )
+    return m.mean, np.maximum(error, SIGMA_FLOOR)
+
+
+def _draws(
+    m: Measured, error: np.ndarray, draws: int, population: bool, rng: np.random.Generator
+) -> np.ndarray:
+    """(B, S) deviations of the mean: repeats resampled whole, then the pool and the test patients."""
+    repeats = len(m.values)
+    pick = rng.integers(repeats, size=(draws, repeats))
+    centred = m.values - m.mean
+    moved = centred[pick].mean(axis=1) * math.sqrt(repeats / max(repeats - 1, 1))
+    spread = centred.std(axis=0, ddof=1) / math.sqrt(repeats) if repeats > 1 else np.zeros(len(m.n))
+    missing = np.sqrt(np.maximum(error**2 - spread**2, 0))  # what the floor adds
+    moved = moved + rng.standard_normal((draws, 1)) * missing
+    if not population:
+        return moved
+    if m.pool_positives:
+        # Repeats share one pool: with a share f of it in every subset, s^2 f / (1 - f) is what they cannot
+        # show.
+        share = np.minimum(m.n / m.pool_positives, 0.9)
+        single = centred.std(axis=0, ddof=1) if repeats > 1 else np.zeros(len(m.n))
+        moved = moved + rng.standard_normal((draws, 1)) * single * np.sqrt(share / (1 - share))
+    if m.test_covariance is not None and np.isfinite(m.test_covariance).all():
+        values, vectors = np.linalg.eigh(m.test_covariance)
+        root = vectors * np.sqrt(np.maximum(values, 0))
+        moved = moved + rng.standard_normal((draws, len(m.n))) @ root.T
+    return moved
+
+
+def _calibrated(
+    line: np.ndarray, refits: np.ndarray, at: np.ndarray, largest: float, rng: np.random.Generator
+) -> np.ndarray:
+    """Curves widened by SPREAD, and by DRIFT for each doubling beyond the largest size, on the probit scale.
+
+    Beyond the largest size a curve never falls again: more labels do not make the expected metric worse.
+    """
+    probit = lambda v: norm.ppf(np.clip((v + 1) / 2 if line.min() < 0 else v, 1e-4, 1 - 1e-4))  # noqa: E731
+    centre = probit(line)
+    doublings = np.maximum(np.log2(at / largest), 0)
+    moved = centre + SPREAD * (probit(refits) - centre)
+    moved = moved + DRIFT * doublings * rng.standard_normal((len(refits), 1))
+    beyond = at >= largest
+    moved[:, beyond] = np.maximum.accumulate(moved[:, beyond], axis=1)
+    share = norm.cdf(moved)
+    return 2 * share - 1 if line.min() < 0 else share
+
+
+def _trouble(m: Measured) -> Verdict | None:
+    """A curve that falls, or that no size lifts above chance: nothing to forecast."""
+    if len(m.n) < 3:
+        return None
+    x = np.log(m.n) - np.log(m.n).mean()
+    slopes = m.values @ x / (x @ x)
+    error = slopes.std(ddof=1) / math.sqrt(len(slopes)) if len(slopes) > 1 else 0.0
+    error = max(error, SIGMA_FLOOR / math.sqrt(float(x @ x)))
+    if slopes.mean() < -2 * error:
+        return "falling"
+    if math.isfinite(m.chance):
+        last = m.values[:, -1]
+        own = last.std(ddof=1) / math.sqrt(len(last)) if len(last) > 1 else 0.0
+        if last.mean() <= m.chance + max(own, SIGMA_FLOOR):
+            return "below chance"
+    return None
+
+
+def _reading(
+    band: pd.DataFrame, curves: np.ndarray, goal: float, at: np.ndarray, fitted: Stack, link: _Link
+) -> dict[str, float]:
+    """n at the goal from the stacked curve, its limits from the band, the share of draws that reach it."""
+    reach = curves.max(axis=1) >= goal
+    return {
+        "n_at": _crossing(at, band["fit"].to_numpy(), goal, fitted, link),
+        "low": _first(at, band["high"].to_numpy(), goal),
+        "high": _first(at, band["low"].to_numpy(), goal),
+        "probability": float(reach.mean()),
+    }
+
+
+def _first(at: np.ndarray, line: np.ndarray, goal: float) -> float:
+    """First n at which a line reaches the goal, between grid points in log n; inf where it does not."""
+    above = np.flatnonzero(line >= goal)
+    if not len(above):
+        return math.inf
+    i = int(above[0])
+    if i == 0:
+        return float(at[0])
+    part = (goal - line[i - 1]) / (line[i] - line[i - 1])
+    return float(math.exp(np.interp(part, [0, 1], np.log(at[i - 1 : i + 1]))))
+
+
+def _crossing(at: np.ndarray, line: np.ndarray, goal: float, fitted: Stack, link: _Link) -> float:
+    inside = _first(at, line, goal)
+    if math.isfinite(inside):
+        return inside
+    far = np.geomspace(at[-1], at[-1] * 1e6, 400)
+    return _first(far, link.back(fitted(far)), goal)
+
+
+def _verdict(n_at: float, largest: float, horizon: float) -> Verdict:
+    if not math.isfinite(n_at):
+        return "not reached"
+    if n_at <= largest:
+        return "reached"
+    return "forecast" if n_at <= horizon * largest else "beyond the horizon"
+
+
+def _without_fit(
+    m: Measured, goal: float, horizon: float, level: float, at: np.ndarray, why: str, scale: Scale
+) -> Forecast:
+    empty = np.full(len(at), math.nan)
+    band = pd.DataFrame({"n": at, "fit": empty, "low": empty, "high": empty})
+    verdict = _trouble(m) or "no fit"
+    return Forecast(m, goal, verdict, math.nan, math.nan, math.nan, math.nan, horizon * m.n[-1], level, band,
+                    np.empty((0, len(at))), None, scale, (why,))  # fmt: skip
+
+
+def _notes(m: Measured, population: bool) -> tuple[str, ...]:
+    notes = [m.note] if m.note else []
+    if population and m.test_covariance is None:
+        notes.append(
+            "the test patients behind this curve are not known, so their luck is not in the interval"
+        )
+    if len(m.values) < 10:
+        notes.append(f"{len(m.values)} repeats: ten or more give steadier intervals")
+    return tuple(notes)
+
+
+def count(n: float) -> str:
+    """Positives in words of a table.
+
+    >>> count(12.3), count(12345.6), count(math.inf), count(math.nan)
+    ('13', '12,346', 'unbounded', '–')
+    """
+    if math.isnan(n):
+        return "–"
+    return "unbounded" if math.isinf(n) else f"{math.ceil(n - 1e-9):,}"
+
+
+def _sentence(f: Forecast) -> str:
+    m, words = f.measured, f"{f.measured.metric} {f.goal:g}"
+    at = f"{m.mean[-1]:.3f} at {m.n[-1]:g} positives"
+    if f.verdict == "below chance":
+        return (
+            f"Below chance: {m.label} shows no more than chance ({m.chance:.2f}; {at}). No number of "
+            "labels is forecast."
+        )
+    if f.verdict == "falling":
+        return (
+            f"The curve falls: more labels lower the {m.metric} of {m.label} ({at}). Check labels "
+            "and subsets."
+        )
+    if f.verdict == "no fit":
+        return f"No curve could be fitted to {m.label}: {'; '.join(f.notes)}."
+    limits = f"{f.level:.0%} interval {count(f.low)} to {_upper(f)}"
+    chance = f"P(reached within {f.horizon:,.0f} positives) {f.probability:.2f}"
+    if f.verdict == "reached":
+        return (
+            f"{m.label} reaches {words} at {count(f.n_at)} positives, within what was measured "
+            f"({limits}; {chance})."
+        )
+    if f.verdict == "forecast":
+        return f"{m.label} is forecast to reach {words} at {count(f.n_at)} positives ({limits}; {chance})."
+    if f.verdict == "beyond the horizon":
+        return (f"Beyond the horizon: {m.label} is not forecast to reach {words} within "
+                f"{f.horizon:,.0f} positives, "
+                f"{f.horizon / m.n[-1]:g} times the largest size ({limits}; {chance}).")  # fmt: skip
+    return f"Not reached: the curve of {m.label} ends below {words} ({limits}; {chance})."
+
+
+def _upper(f: Forecast) -> str:
+    return "unbounded" if math.isinf(f.high) else count(f.high)
+
+
+# --- back-test, stopping, cost --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class BackTest:
+    """Forecasts from the small sizes against what the larger ones showed.
+
+    rows: n, forecast, low, high, observed, error, covered. mae: mean absolute error. coverage: share of
+    observed
+    values inside the interval; sizes of one curve err together, so coverage means something over many curves.
+    """
+
+    name: str
+    target: str
+    largest: float
+    rows: tuple[dict[str, Any], ...] = field(default=())
+
+    @property
+    def mae(self) -> float:
+        return float(np.mean([abs(r["error"]) for r in self.rows])) if self.rows else math.nan
+
+    @property
+    def coverage(self) -> float:
+        return float(np.mean([r["covered"] for r in self.rows])) if self.rows else math.nan
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"target": self.target, "name": self.name, "fitted_up_to": self.largest,
+                "mae": _finite(self.mae), "coverage": _finite(self.coverage),
+                "rows": [_plain(r) for r in self.rows]}  # fmt: skip
+
+
+def back_test(measured: Measured, goal: float, *, largest: float = 50, **options: Any) -> BackTest:
+    """Fit on sizes up to `largest` positives and compare with every larger size, on the same pool and test
+    set.
+
+    The interval holds the error of the observed mean too. Where no larger size was measured, or no curve
+    can be
+    fitted to the small ones, `rows` is empty.
+    """
+    later = measured.n > largest
+    early = measured.n <= largest
+    empty = BackTest(measured.name, measured.target, largest)
+    if not later.any() or early.sum() < 3:
+        return empty
+    far = max(options.get("horizon", HORIZON), measured.n[-1] / measured.n[early][-1])
+    f = forecast(measured.upto(largest), goal, **{**options, "population": False, "horizon": far})
+    if f.stack is None:
+        return empty
+    _, error = _mean_error(measured)
+    rows = []
+    for n, observed, own in zip(measured.n[later], measured.mean[later], error[later]):
+        fit, low, high = f.value_at(n)
+        low, high = fit - math.hypot(fit - low, 1.645 * own), fit + math.hypot(high - fit, 1.645 * own)
+        rows.append({"n": float(n), "forecast": fit, "low": low, "high": high, "observed": float(observed),
+                     "error": fit - float(observed), "covered": bool(low <= observed <= high)})  # fmt: skip
+    return BackTest(measured.name, measured.target, largest, tuple(rows))
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What the next labels are expected to buy: gain of the metric from `n` to `n + positives`.
+
+    worth: the gain that would justify them. stop: whether even the upper limit of the gain is below it.
+    """
+
+    n: float
+    labels: float
+    positives: float
+    gain: float
+    low: float
+    high: float
+    worth: float
+
+    @property
+    def stop(self) -> bool:
+        return self.high < self.worth
+
+    @property
+    def sentence(self) -> str:
+        advice = "stop: even the upper limit is below" if self.stop else "go on: that may reach"
+        return (f"The next {self.labels:g} labels ({self.positives:.2g} positives) are expected to buy "
+                f"{self.gain:+.4f} "
+                f"({self.low:+.4f} to {self.high:+.4f}); {advice} the {self.worth:g} that would be "
+                "worth it.")  # fmt: skip
+
+    def as_dict(self) -> dict[str, Any]:
+        names = ("n", "labels", "positives", "gain", "low", "high", "worth")
+        return {**{k: getattr(self, k) for k in names}, "stop": self.stop, "sentence": self.sentence}
+
+
+def next_labels(
+    f: Forecast, *, labels: float = 10, prevalence: float | None = None, worth: float = 0.005
+) -> Gain | None:
+    """The stopping rule at the largest measured size; None for a curve that cannot be forecast.
+
+    With a prevalence the labels are of unselected cases, of which that share is positive; without one each
+    label is a positive.
+    """
+    if not f.usable or f.stack is None:
+        return None
+    n = float(f.measured.n[-1])
+    positives = labels * (prevalence or 1.0)
+    # One curve at a time: what is common to both ends (level, test patients) does not count.
+    x = np.log(f.band["n"].to_numpy())
+    ends = np.log([n, n + positives])
+    per_draw = np.array([np.diff(np.interp(ends, x, c))[0] for c in f.draws])
+    fit = float(np.diff(np.interp(ends, x, f.band["fit"]))[0])
+    tail = (1 - f.level) / 2
+    low, high = np.quantile(per_draw, [tail, 1 - tail])
+    return Gain(n, labels, positives, fit, float(min(low, fit)), float(max(high, fit)), worth)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Labels and money for a number of positives at a prevalence.
+
+    cases: expected number of cases to screen and label; low, high: 90 % limits, as luck in finding positives
+    goes. budget: cases x price. `further` counts from what is labelled already.
+    """
+
+    positives: float
+    prevalence: float
+    cases: float
+    low: float
+    high: float
+    price: float | None
+    further: bool
+
+    @property
+    def budget(self) -> float | None:
+        return None if self.price is None else self.cases * self.price
+
+    def as_dict(self) -> dict[str, Any]:
+        names = ("positives", "prevalence", "cases", "low", "high", "price", "further")
+        return {**{k: getattr(self, k) for k in names}, "budget": self.budget}
+
+
+def cost(
+    positives: float, prevalence: float, *, price: float | None = None, have: float = 0, level: float = 0.9
+) -> Cost | None:
+    """Cases to label until `positives` are found (negative binomial), `have` of them being there already.
+
+    None for an infinite number. InputError for a prevalence outside (0, 1] or a negative price.
+
+    >>> cost(50, 0.1, price=4.0).budget
+    2000.0
+    """
+    if not 0 < prevalence <= 1:
+        raise InputError(f"--prevalence must lie between 0 and 1, not {prevalence:g}. For 10 % give 0.1")
+    if price is not None and price < 0:
+        raise InputError(f"--price must not be negative, not {price:g}")
+    if not math.isfinite(positives):
+        return None
+    need = max(math.ceil(positives - 1e-9) - have, 0)
+    tail = (1 - level) / 2
+    low, high = ((need + nbinom.ppf(q, need, prevalence)) if need else 0.0 for q in (tail, 1 - tail))
+    return Cost(need, prevalence, need / prevalence, float(low), float(high), price, have > 0)
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _plain(record: dict) -> dict[str, Any]:
+    return {str(k): _finite(v) if isinstance(v, float) else v for k, v in record.items()}
