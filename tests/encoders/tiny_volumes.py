@@ -22,8 +22,8 @@ from radfoundry.types import Volume
 NAMES = (
     "ct-fm", "ct-fm-lesion", "merlin", "merlin-contrastive", "vista3d", "models-genesis",
     "models-genesis-running", "models-genesis-mr", *(f"medicalnet-resnet{d}" for d in (10, 18, 34, 50)),
-    "brainiac-v1", "brainiac-v2", "brainiac-v2-mean", "umedpt", "umedpt-mean", "umedpt-lesion", "r3d-18",
-    "se-resnet50-3d",
+    "brainiac-v1", "brainiac-v2", "brainiac-v2-mean", "fmcib", "fmcib-centred", "astra-ct",
+    "astra-ct-chest", "umedpt", "umedpt-mean", "umedpt-lesion", "r3d-18", "se-resnet50-3d",
 )  # fmt: skip
 BLOCKS = (1, 1, 1, 1, 1)
 SWIN = {"width": 8, "depths": (2, 2), "heads": (2, 4), "window": 4}
@@ -50,6 +50,8 @@ def small(name: str) -> EncoderCard:
         },
         "models-genesis": {"architecture": {**card.architecture, "width": 2}, "dim": 32},
         "medicalnet": {"architecture": {**card.architecture, "width": 4}, "dim": card.dim // 16},
+        "fmcib": {"architecture": {"width": 4}, "dim": 128},
+        "astra-ct": {"architecture": {"layers": (1, 2, 1, 1), "width": 4}, "dim": 128},
         "brainiac-v1": {"architecture": {"width": 4}, "dim": 128},
         "brainiac-v2": {
             "architecture": {
@@ -194,6 +196,21 @@ def medicalnet_net(card: EncoderCard) -> Any:
     )  # fmt: skip
 
 
+def fmcib_net(card: EncoderCard) -> Any:
+    """As fmcib's own code builds it, with a narrower factor than 2."""
+    return monai_resnet(
+        50, card.architecture["width"], n_input_channels=1, conv1_t_stride=2, feed_forward=False,
+        bias_downsample=True,
+    )  # fmt: skip
+
+
+def astra(card: EncoderCard) -> Any:
+    """Names: as packaged, Merlin's tower without its prefix, its heads and the text tower."""
+    prefix = "encode_image.i3_resnet."
+    tower = {k.removeprefix(prefix): v for k, v in merlin(card).items() if k.startswith(prefix)}
+    return {k: v for k, v in tower.items() if not k.startswith(("classifier.", "contrastive_head."))}
+
+
 def brainiac_v1_net(card: EncoderCard) -> Any:
     """As BrainIAC's own code builds it: MONAI's defaults, another first convolution, no classifier."""
     net = monai_resnet(50, card.architecture["width"])
@@ -332,6 +349,8 @@ WRITERS: dict[str, Callable[[EncoderCard], Any]] = {
     "merlin": merlin,
     "vista3d": vista3d,
     "models-genesis": models_genesis,
+    "fmcib": lambda c: fmcib_net(c).state_dict(),
+    "astra-ct": astra,
     "medicalnet": lambda c: {f"module.{k}": v for k, v in medicalnet_net(c).state_dict().items()},
     "brainiac-v1": lambda c: {f"backbone.{k}": v for k, v in brainiac_v1_net(c).state_dict().items()},
     "brainiac-v2": brainiac_v2,
@@ -339,8 +358,12 @@ WRITERS: dict[str, Callable[[EncoderCard], Any]] = {
     "r3d-18": r3d,
     "se-resnet50-3d": se_resnet50,
 }
-WRAPPED = ("models-genesis", "medicalnet", "brainiac-v1", "brainiac-v2")
-"""Published inside a dictionary with the epoch and the like."""
+WRAPPED = {
+    **dict.fromkeys(("models-genesis", "medicalnet", "brainiac-v1", "brainiac-v2"), "state_dict"),
+    "astra-ct": "state_dict",
+    "fmcib": "trunk_state_dict",
+}
+"""Published inside a dictionary of this key, with the epoch and the like."""
 
 
 @cache
@@ -364,5 +387,6 @@ def write(name: str, folder: Path, state: dict[str, torch.Tensor] | None = None,
     if path.suffix == ".safetensors":
         save_file(state, path)
     else:
-        torch.save({"state_dict": state, "epoch": 3} if family(name) in WRAPPED else state, path)
+        wrapper = WRAPPED.get(family(name))
+        torch.save({wrapper: state, "epoch": 3} if wrapper else state, path)
     return path

@@ -6,7 +6,7 @@ import json as jsonlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import tyro
 
@@ -31,12 +31,19 @@ class Embed:
     """Folder that holds the vectors; made when absent, and shared by any number of cohorts and encoders."""
     columns: tuple[str, ...] = ()
     """Image columns; all by default."""
+    lesion: Literal["auto", "point", "centroid", "box"] = "auto"
+    """For encoders of lesions. auto: roi_x|y|z where a case has them, else the centroid of its mask. box: the
+    middle of the mask's bounding box."""
+    mask: str | None = None
+    """Mask column; by default the one named like the image column, else the only one."""
+    label: int | None = None
+    """Label of the mask; by default its only one, 0 for all of them together."""
     device: str = "cpu"
     """cpu, cuda, cuda:N or mps."""
     precision: str = "auto"
     """auto (the fastest that is proven equal), fp32, bf16 or openvino."""
-    batch_size: int = 32
-    """Images that go through the model at once."""
+    batch_size: int | None = None
+    """Images that go through the model at once; by default 32 pictures, or volumes of 2 million voxels."""
     workers: int = 2
     """Threads that read and prepare images while the model runs."""
     accept_licence: tuple[str, ...] = ()
@@ -82,6 +89,9 @@ class Embed:
             encoder,
             self.store,
             columns=self.columns or None,
+            lesion=self.lesion,
+            mask=self.mask,
+            label=self.label,
             batch_size=self.batch_size,
             workers=self.workers,
             quiet=self.quiet,

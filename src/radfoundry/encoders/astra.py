@@ -7,6 +7,7 @@ packages is imported.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from radfoundry.encoders import weights
 from radfoundry.encoders.card import MIT, EncoderCard
@@ -68,16 +69,20 @@ CHEST = replace(
 def build(request: Request) -> Backend:
     """The network with the packaged weights, or with a file of the same keys."""
     require("torch", extra="torch")
-    from radfoundry.encoders.nets.i3resnet import I3ResNet
-
-    with seeded(request.seed):
-        net = I3ResNet(**request.card.architecture)
     if request.random or request.weights is not None:
         given = None if request.weights is None else weights.existing(request.weights, request.card)
-        return plain_backend(net, request, given)
+        return plain_backend(_network(request), request, given)
     parts = [weights.package_file(package, "part.bin", install=INSTALL) for package in PARTS]
     digest = weights.joined_digest(parts)
     weights.require_digest(digest, parts[0].parent, request.card)
+    net = _network(request)
     weights.load_strict(net, weights.read_state_dict(*parts), parts[0])
     forward, engine = runner(net, request, pooled)
     return Backend(forward, engine, digest, request.card.revision, verified=True)
+
+
+def _network(request: Request) -> Any:
+    from radfoundry.encoders.nets.i3resnet import I3ResNet
+
+    with seeded(request.seed):
+        return I3ResNet(**request.card.architecture)

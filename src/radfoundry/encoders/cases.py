@@ -18,11 +18,12 @@ from radfoundry import io
 from radfoundry.encoders.shelf import Origin
 from radfoundry.errors import InputMismatch, TableError
 from radfoundry.preprocess.lesion import ANY, Lesion, Point, Rule, binary_mask, locate
-from radfoundry.types import Volume
+from radfoundry.types import Frames, Image, Volume
 
 if TYPE_CHECKING:
     from radfoundry.cohort import Cohort
 
+_KINDS = {Image: "a single picture", Frames: "a cine"}
 ROI = ("roi_x", "roi_y", "roi_z")
 
 
@@ -101,9 +102,7 @@ def read_volume(path: str | Path, modality: str = "") -> Volume:
     """
     found = io.read(path)
     if not isinstance(found, Volume):
-        raise InputMismatch(
-            f"{path} is no volume but a {type(found).__name__.lower()}. Choose a series or a 3D file"
-        )
+        raise InputMismatch(f"{path} holds {_KINDS[type(found)]}, no volume. Choose a series or a 3D file")
     if found.array.ndim != 3:
         raise InputMismatch(
             f"{path} is a 4D series {found.array.shape}; one volume is needed. Save the one you mean"
@@ -123,8 +122,7 @@ def read_mask(pointer: Pointer, volume: Volume) -> Volume | None:
     found = io.read(pointer.mask)
     if not isinstance(found, Volume):
         raise InputMismatch(
-            f"{pointer.mask} is no volume but a {type(found).__name__.lower()}. "
-            "Give a 3D mask (NIfTI or NRRD)"
+            f"{pointer.mask} holds {_KINDS[type(found)]}, no volume. Give a 3D mask (NIfTI or NRRD)"
         )
     return binary_mask(found, volume, label=pointer.choice.label)
 

@@ -14,6 +14,7 @@ from typing import Literal, get_args
 
 from radfoundry.encoders.card import APACHE, EncoderCard, require_licence
 from radfoundry.encoders.encoder import Backend, Encoder, make_encoder
+from radfoundry.encoders.weights import existing
 from radfoundry.errors import RadfoundryError, WeightsError
 from radfoundry.registry import Registry
 
@@ -116,6 +117,8 @@ def load(
         seed=seed,
         random=is_random,
     )
+    if request.weights is not None:
+        existing(request.weights, request.card)  # before a large network is built for nothing
     return make_encoder(entry.card, entry.build(request))
 
 
