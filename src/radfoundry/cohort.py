@@ -200,16 +200,21 @@ class Cohort:
         )
 
 
-def read_cohort(path: str | Path, *, check_files: bool = True) -> Cohort:
+def read_cohort(path: str | Path, *, check_files: bool = True, need_images: bool = True) -> Cohort:
     """Read and check a CSV or Parquet table, or a folder that holds `cohort.csv|parquet`.
 
-    Raises TableError naming row and column of the first fault, and what to do about it.
+    check_files: whether the images must exist. need_images: whether there must be image columns at all (not
+    where features come from tables of their own). Raises TableError naming row and column of the first
+    fault, and what to do about it.
     """
     file = _locate(Path(path))
     meta = _read_meta(file)
     rows = _read_parquet(file) if file.suffix.lower() == ".parquet" else _read_csv(file)
     name = str(meta.get("name") or (file.parent.name if file.stem == "cohort" else file.stem))
-    return validate(rows, root=file.parent, name=name, meta=meta, where=file.name, check_files=check_files)
+    return validate(
+        rows, root=file.parent, name=name, meta=meta, where=file.name, check_files=check_files,
+        need_images=need_images,
+    )  # fmt: skip
 
 
 def validate(
@@ -220,6 +225,7 @@ def validate(
     meta: dict[str, Any] | None = None,
     where: str = "cohort",
     check_files: bool = True,
+    need_images: bool = True,
 ) -> Cohort:
     """Turn loose rows into a Cohort: familiar names, types, defaults, and every check of the contract.
 
@@ -239,7 +245,8 @@ def validate(
         table = _typed(table, at, where, meta)
         table, notes = _identify(table, at, where, notes)
         cohort = Cohort(table, Path(root), name, meta, (*notes, *_targets_missing(table, meta)))
-        _check_images(cohort, at, where, check_files)
+        if need_images or cohort.image_columns:
+            _check_images(cohort, at, where, check_files)
         _check_values(cohort, at, where)
     except TableError as error:
         raise TableError(_as_written(str(error), renamed)) from error

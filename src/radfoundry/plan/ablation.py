@@ -5,8 +5,8 @@ their mean AUC; every step that learns (filling, normalisation, selection, sampl
 training cases alone. The cells of a split share what they have in common (`parts`), which changes nothing but
 the time.
 
-A score is given in standard deviations from the mean of the training cases' own inner out-of-fold scores: a
-straight line within a fold, and comparable between folds and classifiers, so that scores may be pooled.
+A score is given as the normal quantile of its place among the training cases' own inner out-of-fold scores:
+the order within a fold stays, and scores of several folds and classifiers may be pooled.
 """
 
 from __future__ import annotations
@@ -19,21 +19,24 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
+from scipy.stats import norm, rankdata
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from radfoundry import engines
 from radfoundry.adapt.fits import Kept, key_of
-from radfoundry.adapt.probe import inner_splits
 from radfoundry.errors import InputError, NotEnoughData, RadfoundryError
 from radfoundry.plan import classifiers
 from radfoundry.plan.grid import Cell, Grid
 from radfoundry.plan.parts import Part
 from radfoundry.splits import Fold, kfold
 
-CODE_VERSION = 1
+CODE_VERSION = 4
 """Raised whenever a change of the engine would change a score."""
+
+
+TIE = 1e-9
+"""Mean AUCs of inner folds closer than that are the same but for rounding: the first setting is taken."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,20 +103,26 @@ def ablate(
     for place, key in keys.items():
         if (table := kept.read(key)) is not None:
             found[place] = table
-    reused, failed = len(found), {}
+    reused, failed = len(found), dict[str, str]()
     if reused:
         log(f"{reused} of {len(keys)} cells x repeats were on disk already")
-    tasks, groups = _tasks(cases, grid, folds, [place for place in keys if place not in found], most)
+    todo = {key: place for place, key in keys.items() if place not in found}  # equal cells are run once
+    tasks, groups = _tasks(cases, grid, folds, list(todo.values()), most)
+    made: dict[str, pd.DataFrame | str] = {}
     with engines.progress(len(keys), reused, "cell", quiet=quiet) as bar:
-        for index, made in engines.run(run_group, tasks, engine=engine, jobs=jobs, address=address):
-            for cell, result in zip(groups[index][0], made):
-                bar.update()
-                if isinstance(result, str):
-                    failed[cell.address] = result
-                    continue
-                place = (cell, groups[index][1])
-                kept.write(keys[place], result)
-                found[place] = result
+        for index, results in engines.run(run_group, tasks, engine=engine, jobs=jobs, address=address):
+            for cell, result in zip(groups[index][0], results):
+                key = keys[cell, groups[index][1]]
+                made[key] = result
+                if not isinstance(result, str):
+                    kept.write(key, result)
+                bar.update(sum(other == key for other in keys.values()))
+    for place, key in keys.items():
+        result = made.get(key)
+        if isinstance(result, str):
+            failed[place[0].address] = result
+        elif result is not None:
+            found[place] = result
     whole = [c for c in wanted if c.address not in failed]
     if not whole:
         first = next(iter(failed.values()), "the grid has no cell")
@@ -133,15 +142,27 @@ def _keys(
     }
     keys = {}
     for cell in cells:
+        kept = effective(cell, cases.matrices[cell.features].shape[1])
         for repeat in range(grid.repeats):
             # The name of a set decides nothing; how far mRMR was ranked decides the order behind that.
             place = {
-                "cell": replace(cell, features=""), "X": data[cell.features], "labels": labels,
+                "cell": replace(kept, features=""), "X": data[cell.features], "labels": labels,
                 "split": split[repeat], "inner": grid.inner, "seed": grid.seed, "code": CODE_VERSION,
                 "most": most if cell.selector == "mrmr" else 0,
             }  # fmt: skip
             keys[cell, repeat] = key_of("ablation", place)
     return keys
+
+
+def effective(cell: Cell, p: int) -> Cell:
+    """The cell without a selector that has fewer features than it may keep.
+
+    >>> str(effective(Cell("age", selector="anova", k=20), p=1))
+    'age: z, logistic'
+    """
+    if cell.k >= p and cell.selector not in ("none", "pca", "l1"):
+        return replace(cell, selector="none", k=0)
+    return cell
 
 
 def _tasks(
@@ -182,11 +203,14 @@ def run_group(
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # networks stop at a stated number of rounds
         for fold in folds:
-            rows = sample(fold, y, patient, cells[0].sample_size, seed)
-            splits = [
-                (rows[train], rows[test]) for train, test in inner_splits(y[rows], patient[rows], inner, seed)
+            try:
+                rows = sample(fold, y, patient, cells[0].sample_size, seed)
+            except NotEnoughData as error:  # the same for all cells here
+                return [str(error)] * len(cells)
+            parts = [
+                Part(X, y, rows[f.train], rows[f.test], most=most, seed=seed)
+                for f in inner_folds(y[rows], patient[rows], inner, seed)
             ]
-            parts = [Part(X, y, train, test, most=most, seed=seed) for train, test in splits]
             outer = Part(X, y, rows, fold.test, most=most, seed=seed)
             for cell in cells:
                 before = tables[cell]
@@ -197,6 +221,17 @@ def run_group(
                 except RadfoundryError as error:  # the other cells go on
                     tables[cell] = str(error)
     return [t if isinstance(t, str) else pd.concat(t, ignore_index=True) for t in tables.values()]
+
+
+def inner_folds(y: np.ndarray, patient: np.ndarray, most: int, seed: int) -> list[Fold]:
+    """Patient-grouped, stratified folds of training cases, fewer where a class has few patients; or none."""
+    has = [len(np.unique(patient[y == label])) for label in (0, 1)]
+    n = min(most, *has)
+    if n < 2:
+        return []
+    folds = kfold(patient, y, n_splits=n, seed=seed)
+    both = all(len(np.unique(y[rows])) == 2 for f in folds for rows in (f.train, f.test))
+    return folds if both else []
 
 
 def labels_of(y: np.ndarray, patient: np.ndarray, cell: Cell, repeat: int, seed: int) -> np.ndarray:
@@ -241,20 +276,37 @@ def _one(cell: Cell, parts: Sequence[Part], outer: Part, fold: Fold) -> pd.DataF
     """Choose the settings on the inner parts, then score the outer one."""
     smallest = min((len(part.train) for part in parts), default=len(outer.train))
     settings = classifiers.settings(cell.classifier, smallest)
-    best, inner, mean, spread = len(settings) // 2, np.nan, 0.0, 1.0
+    best, inner = len(settings) // 2, np.nan
+    own = np.empty(0)
     if parts:
         within = [part.scores(cell, settings) for part in parts]
         area = np.mean([areas(part.y[part.test], found) for part, found in zip(parts, within)], axis=0)
-        best = int(np.argmax(area))
+        best = int(np.flatnonzero(area >= area.max() - TIE)[0])
         inner = float(area[best])
         own = np.concatenate([found[best] for found in within])
-        mean, spread = float(own.mean()), float(own.std())
     score = outer.scores(cell, [settings[best]])[0]
-    standard = (score - mean) / spread if spread > 0 else np.zeros(len(score))
     return pd.DataFrame({
-        "row": fold.test, "fold": fold.fold, "score": standard, "inner_auroc": inner,
+        "row": fold.test, "fold": fold.fold, "score": normal_scores(score, own), "inner_auroc": inner,
         "setting": json.dumps(settings[best]),
     })  # fmt: skip
+
+
+def normal_scores(score: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """Where scores lie among others, as standard normal quantiles; strictly rising, also beyond the others.
+
+    Between two of the others a place is interpolated; beyond the last the quantile goes on in units of the
+    others' standard deviation. Without others, or where they are all the same, scores stay as they are.
+
+    >>> normal_scores(np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 3.0])).round(2).tolist()
+    [-0.67, 0.0, 0.67]
+    """
+    if len(among) < 2 or np.ptp(among) == 0:
+        return score.astype(float)
+    n, spread = len(among), float(among.std())
+    value, count = np.unique(among, return_counts=True)
+    place = (np.cumsum(count) - (count - 1) / 2) / (n + 1)
+    above, below = np.maximum(score - value[-1], 0), np.maximum(value[0] - score, 0)
+    return norm.ppf(np.interp(score, value, place)) + (above - below) / spread
 
 
 def areas(y: np.ndarray, scores: np.ndarray) -> np.ndarray:

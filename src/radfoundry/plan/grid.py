@@ -151,6 +151,10 @@ class Grid:
         """Feature sets that compete: all but the controls."""
         return [name for name, spec in self.features.items() if spec.role != "control"]
 
+    def of_role(self, role: Role) -> list[str]:
+        """Feature sets of a role."""
+        return [name for name, spec in self.features.items() if spec.role == role]
+
     def reference_cell(self, features: str) -> Cell:
         """The cell from which single factors are varied; the first level of a factor where none is named."""
         first = {name: levels[0] for name, levels in self.vary.items() if name != "features" and levels}

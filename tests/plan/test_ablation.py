@@ -1,0 +1,354 @@
+"""The quick way equals the plain one; nothing of a test case is used; cells are kept; controls are judged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GridSearchCV
+
+from radfoundry.errors import InputError, NotEnoughData, UnknownName
+from radfoundry.plan import ablation, selectors, verdicts
+from radfoundry.plan.ablation import Cases, ablate, areas, inner_folds, normal_scores, sample
+from radfoundry.plan.grid import Cell, FeatureSpec, Grid, grid_from, matching, read_grid
+from radfoundry.plan.parts import Part, plain_pipeline
+from radfoundry.splits import kfold
+
+
+def made(n: int = 80, p: int = 300, *, signal: float = 1.0, seed: int = 0, per: int = 1) -> Cases:
+    """n cases of n / per patients; two features carry the label, one is constant, one has missing values."""
+    rng = np.random.default_rng(seed)
+    y = (np.arange(n) // per % 3 == 0).astype(int)
+    X = rng.normal(size=(n, p)) + 5.0
+    X[:, :2] += signal * y[:, None]
+    X[:, 2] = 7.0
+    X[rng.integers(n, size=4), 3] = np.nan
+    X *= np.exp(rng.normal(size=p))
+    who = np.array([f"p{i // per:03d}" for i in range(n)])
+    names = np.array([f"c{i:03d}" for i in range(n)])
+    return Cases(
+        y, who, names, {"made": X.astype(np.float32), "noise": rng.normal(size=(n, 20)).astype(np.float32)}
+    )
+
+
+def plain_auc(cases: Cases, cell: Cell, fold: object, inner: int = 5) -> float:
+    """Outer AUC of GridSearchCV over the plain pipeline, on the same inner folds."""
+    X, y = cases.matrices[cell.features].astype(float), cases.y
+    train, test = fold.train, fold.test  # type: ignore[attr-defined]
+    cuts = [(f.train, f.test) for f in inner_folds(y[train], cases.patient[train], inner, 0)]
+    pipe, grid = plain_pipeline(cell, min(len(a) for a, _ in cuts))
+    if cell.classifier == "logistic":  # L-BFGS stops too early where C is tiny: a pair of cases may swap
+        pipe.set_params(classify__solver="newton-cholesky", classify__tol=1e-12)
+    search = GridSearchCV(pipe, grid, scoring="roc_auc", cv=cuts, refit=False).fit(X[train], y[train])
+    mean = search.cv_results_["mean_test_score"]
+    first = int(np.flatnonzero(mean >= mean.max() - 1e-9)[0])  # rounding decides between ties otherwise
+    found = clone(pipe).set_params(**search.cv_results_["params"][first]).fit(X[train], y[train])
+    score = (
+        found.decision_function(X[test])
+        if hasattr(found, "decision_function")
+        else found.predict_proba(X[test])[:, 1]
+    )
+    return float(roc_auc_score(y[test], score))
+
+
+EXACT = [
+    Cell("made"),
+    Cell("made", normalisation="none"),
+    Cell("made", normalisation="robust", imbalance="class-weight"),
+    Cell("made", normalisation="min-max", selector="anova", k=10),
+    Cell("made", selector="pca", k=8),
+    Cell("made", selector="mrmr", k=6),
+    Cell("made", selector="rfe", k=12),
+    Cell("made", normalisation="l2"),
+    Cell("made", imbalance="over"),
+    Cell("made", imbalance="smote", selector="anova", k=10),
+    Cell("made", classifier="svm-linear"),
+    Cell("made", classifier="svm-rbf", imbalance="class-weight"),
+    Cell("made", classifier="knn", selector="anova", k=10),
+    Cell("made", classifier="lda", selector="anova", k=20),
+    Cell("made", classifier="lda"),
+]
+
+
+@pytest.mark.parametrize("cell", EXACT, ids=str)
+def test_the_quick_way_gives_the_auc_of_the_plain_pipeline(cell: Cell) -> None:
+    cases = made(60, 120)
+    grid = Grid({"made": FeatureSpec()}, repeats=1, folds=2, inner=3, shuffled_labels=False)
+    found = ablate(cases, grid, cells=[cell], log=lambda _: None)
+    for fold, row in zip(kfold(cases.patient, cases.y, n_splits=2), found.folds.itertuples()):
+        assert row.auroc == pytest.approx(plain_auc(cases, cell, fold, 3), abs=1e-9), row.setting
+
+
+def test_test_cases_decide_nothing() -> None:
+    """Scores of a case change with its own features alone: the others of its fold may be anything."""
+    cases = made()
+    fold = kfold(cases.patient, cases.y, n_splits=4)[0]
+    X = cases.matrices["made"].astype(float)
+    other = X.copy()
+    other[fold.test[1:]] = 1e3
+    for cell in (
+        Cell("made"),
+        Cell("made", normalisation="quantile", selector="mrmr", k=5, classifier="knn"),
+    ):
+        first, second = (
+            Part(m, cases.y, fold.train, fold.test, most=5, seed=0).scores(cell)[:, 0] for m in (X, other)
+        )
+        assert np.array_equal(first, second)
+
+
+@pytest.mark.parametrize("name", ["anova", "mutual-information", "mrmr", "rfe", "forest", "l1"])
+def test_every_ranking_puts_the_informative_features_first(name: str) -> None:
+    cases = made(150, 40, signal=2.5)
+    X = np.nan_to_num(np.delete(cases.matrices["made"].astype(float), 2, axis=1))
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    order = selectors.rank(name, X, cases.y, most=5)
+    assert set(order[:2].tolist()) == {0, 1}
+    assert len(np.unique(order)) == len(order)
+    if name != "l1":
+        assert len(order) == X.shape[1]
+
+
+def test_mrmr_leaves_a_copy_of_a_chosen_feature_for_later() -> None:
+    rng = np.random.default_rng(1)
+    y = np.repeat([0, 1], 100)
+    strong, weak = rng.normal(size=200) + 2.0 * y, rng.normal(size=200) + 1.5 * y
+    X = np.column_stack([strong, strong + 0.01 * rng.normal(size=200), weak, rng.normal(size=200)])
+    assert selectors.rank("anova", X, y, most=4)[:2].tolist() != [0, 2]
+    assert set(selectors.rank("mrmr", X, y, most=2)[:2].tolist()) in ({0, 2}, {1, 2})
+
+
+def test_patients_are_never_on_both_sides(monkeypatch: pytest.MonkeyPatch) -> None:
+    cases, seen = made(90, 30, per=3), []
+    real = Part.__init__
+
+    def spy(self: Part, X: object, y: object, train: np.ndarray, test: np.ndarray, **rest: object) -> None:
+        seen.append(set(cases.patient[train]) & set(cases.patient[test]))
+        real(self, X, y, train, test, **rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Part, "__init__", spy)
+    ablate(cases, Grid({"made": FeatureSpec()}, repeats=1, folds=3, inner=3), log=lambda _: None)
+    assert len(seen) == 2 * 3 * 4 and not any(seen)
+
+
+def test_samples_are_nested_by_patient_and_too_small_ones_are_refused() -> None:
+    cases = made(90, 5, per=3)
+    fold = kfold(cases.patient, cases.y, n_splits=3)[0]
+    small, large = (set(sample(fold, cases.y, cases.patient, share, 0)) for share in (0.3, 0.6))
+    assert small < large < set(fold.train)
+    for rows in (small, large):
+        kept = cases.patient[list(rows)]
+        assert all((cases.patient[fold.train] == p).sum() == (kept == p).sum() for p in set(kept))
+    with pytest.raises(NotEnoughData, match="larger sample_size"):
+        sample(fold, cases.y, cases.patient, 0.05, 0)
+
+
+def test_cells_are_kept_and_equal_ones_are_run_once(tmp_path: Path) -> None:
+    cases = made()
+    grid = Grid(
+        {"made": FeatureSpec(), "noise": FeatureSpec()},
+        {"selector": ("none", "anova"), "k": (50,)},
+        repeats=2,
+        folds=3,
+    )
+    said: list[str] = []
+    first = ablate(cases, grid, store=tmp_path, log=said.append)
+    # noise has 20 features, so the best 50 of them are all: 2 + 1 cells and 2 with shuffled labels
+    assert len(list(tmp_path.rglob("*.parquet"))) == 2 * (2 + 1 + 2)
+    again = ablate(cases, grid, store=tmp_path, log=said.append)
+    assert again.made == 0 and "on disk already" in said[-1]
+    pd.testing.assert_frame_equal(first.folds, again.folds)
+    changed = Cases(
+        cases.y, cases.patient, cases.case_id, {**cases.matrices, "noise": cases.matrices["noise"] + 1}
+    )
+    assert ablate(changed, grid, store=tmp_path, log=said.append).made == 2 * 3
+
+
+def test_one_cell_that_cannot_be_run_stops_no_other() -> None:
+    grid = Grid(
+        {"made": FeatureSpec()}, {"sample_size": (1.0, 0.05)}, repeats=1, folds=3, shuffled_labels=False
+    )
+    found = ablate(made(), grid, log=lambda _: None)
+    assert [c.sample_size for c in found.cells] == [1.0]
+    assert "larger sample_size" in next(iter(found.failed.values()))
+
+
+def test_no_feature_left_scores_every_case_alike() -> None:
+    cases = made()
+    X = np.full((80, 3), 2.0, np.float32)
+    X[0] = 1.0  # varies in one fold's training part only
+    found = ablate(
+        Cases(cases.y, cases.patient, cases.case_id, {"flat": X}),
+        Grid({"flat": FeatureSpec()}, repeats=1, folds=3, shuffled_labels=False), log=lambda _: None,
+    )  # fmt: skip
+    assert (found.folds["auroc"] == 0.5).any()
+
+
+def test_a_class_with_fewer_patients_than_folds_is_refused() -> None:
+    cases = made()
+    y = np.zeros(80, int)
+    y[:3] = 1
+    with pytest.raises(NotEnoughData, match="Use fewer folds"):
+        ablate(Cases(y, cases.patient, cases.case_id, cases.matrices), Grid({"made": FeatureSpec()}))
+
+
+def test_scores_keep_their_order_and_can_be_pooled() -> None:
+    rng = np.random.default_rng(0)
+    among = rng.standard_t(2, size=200)
+    score = np.sort(np.concatenate([rng.normal(size=50) * 20, among[:5]]))
+    z = normal_scores(score, among)
+    assert (np.diff(z) > 0).all() and np.isfinite(z).all()
+    np.testing.assert_allclose(normal_scores(score * 9 - 4, among * 9 - 4), z, rtol=1e-9)
+
+
+def test_areas_are_those_of_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    y, scores = rng.integers(2, size=60), rng.integers(9, size=(4, 60)).astype(float)
+    np.testing.assert_allclose(areas(y, scores), [roc_auc_score(y, s) for s in scores], atol=1e-12)
+
+
+# -- what the tables say ----------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def strong() -> tuple[Cases, Grid, ablation.Ablation]:
+    cases = made(120, 60, signal=2.0)
+    grid = Grid(
+        {"made": FeatureSpec(), "noise": FeatureSpec(role="control", of="made")},
+        {"normalisation": ("z", "none"), "classifier": ("logistic", "knn")}, repeats=3, folds=4,
+    )  # fmt: skip
+    return cases, grid, ablate(cases, grid, log=lambda _: None)
+
+
+def test_the_choice_made_inside_never_sees_the_outer_scores(strong: tuple) -> None:
+    _, grid, result = strong
+    cells = verdicts.main_cells(result, grid, "made")
+    chosen = verdicts.chosen_inside(result, cells, "made")
+    by_hand = result.folds[result.folds["number"].isin([result.number(c) for c in cells])]
+    for row in chosen.folds.itertuples():
+        own = by_hand[(by_hand["repeat"] == row.repeat) & (by_hand["fold"] == row.fold)]
+        assert (
+            row.number
+            == own.sort_values(["inner_auroc", "number"], ascending=[False, True])["number"].iloc[0]
+        )
+    swapped = result.folds.assign(auroc=np.random.default_rng(0).permutation(result.folds["auroc"]))
+    other = verdicts.chosen_inside(ablation.replace(result, folds=swapped), cells, "made")
+    assert (other.folds["number"] == chosen.folds["number"]).all()
+
+
+def test_a_control_at_chance_holds_and_one_that_works_is_named(strong: tuple) -> None:
+    cases, grid, result = strong
+    made_, noise = (
+        verdicts.chosen_inside(result, verdicts.main_cells(result, grid, n), n) for n in ("made", "noise")
+    )
+    assert verdicts.against_original(made_, noise, cases, "x").held
+    assert not verdicts.against_original(noise, made_, cases, "x").held
+    assert not verdicts.against_original(made_, made_, cases, "x").held
+    shuffled = [c for c in result.cells if c.labels == "shuffled"]
+    assert [c.features for c in shuffled] == ["made"]
+    assert verdicts.at_chance(verdicts.one_cell(result, shuffled[0]), "shuffled labels").held
+    wrong = verdicts.at_chance(made_, "shuffled labels")
+    assert not wrong.held and "should be at chance and is not" in wrong.sentence
+
+
+def test_pooled_scores_agree_with_the_folds(strong: tuple) -> None:
+    cases, grid, result = strong
+    one = verdicts.chosen_inside(result, verdicts.main_cells(result, grid, "made"), "made")
+    pooled = np.mean([roc_auc_score(cases.y, row) for row in one.matrix(len(cases.y))])
+    assert pooled == pytest.approx(one.fold_aucs.mean(), abs=0.03)
+
+
+def test_variance_shares_recover_what_was_put_in() -> None:
+    """Fold AUCs made from known effects: the factor that moves them most is named, noise is not."""
+    rng = np.random.default_rng(0)
+    cells = [
+        Cell("a", normalisation=n, classifier=c) for n in ("z", "none") for c in ("logistic", "knn", "lda")
+    ]
+    effect = {"z": 0.05, "none": -0.05}
+    split = rng.normal(scale=0.03, size=50)
+    rows = [
+        (i, s // 5, s % 5, 0.7 + effect[c.normalisation] + split[s] + rng.normal(scale=0.01), 0.7, "{}")
+        for i, c in enumerate(cells) for s in range(50)
+    ]  # fmt: skip
+    folds = pd.DataFrame(rows, columns=["number", "repeat", "fold", "auroc", "inner_auroc", "setting"])
+    result = ablation.Ablation(tuple(cells), folds, pd.DataFrame(), {}, ())
+    shares = {s.source: s for s in verdicts.what_mattered(result, cells)}
+    expected = 0.05**2 / (0.05**2 + split.var() + 0.01**2)
+    assert shares["normalisation"].share == pytest.approx(expected, abs=0.05)
+    assert shares["normalisation"].low < expected < shares["normalisation"].high
+    assert shares["classifier"].share < 0.005 and shares["interactions"].share < 0.005
+    assert sum(s.share for s in shares.values()) == pytest.approx(1, abs=1e-9)
+    means = verdicts.marginal_means(result, cells).set_index(["factor", "level"])
+    assert means.loc[("normalisation", "z"), "value"] - means.loc[
+        ("normalisation", "none"), "value"
+    ] == pytest.approx(0.1, abs=0.01)
+
+
+# -- the grid file ----------------------------------------------------------------------------------
+
+GRID = {"features": {"a": {"columns": ["age"]}}, "vary": {"classifier": ["logistic", "knn"]}}
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        ({"vary": {"clasifier": ["knn"]}}, UnknownName, "Did you mean 'classifier'"),
+        ({"vary": {"classifier": ["logistc"]}}, UnknownName, "Did you mean 'logistic'"),
+        ({"vary": {"k": [0]}}, InputError, "whole numbers from 1"),
+        ({"vary": {"sample_size": [20]}}, InputError, "at most 1"),
+        ({"vary": {"classifier": []}}, InputError, "at least one level"),
+        ({"features": {}}, InputError, "at least one feature set"),
+        ({"features": {"a": {"join": ["b"]}}}, UnknownName, "no feature set"),
+        ({"features": {"a": {"table": "x.csv", "role": "contrl"}}}, InputError, "role"),
+        ({"features": {"a": {"table": "x.csv", "join": ["a"]}}}, InputError, "either"),
+        ({"desing": "full"}, UnknownName, "Did you mean 'design'"),
+        ({"repeats": "ten"}, InputError, "whole number"),
+        ({"folds": 1}, InputError, "folds"),
+    ],
+)  # fmt: skip
+def test_a_wrong_grid_is_refused_by_name(change: dict, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        grid_from({**GRID, **change}, Path())
+
+
+def test_a_grid_file_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "g.yaml").write_text("features: [")
+    with pytest.raises(InputError, match="not readable as YAML"):
+        read_grid(tmp_path / "g.yaml")
+    (tmp_path / "g.yaml").write_text("features: !!python/object/apply:os.system ['true']")
+    with pytest.raises(InputError, match="not readable as YAML"):
+        read_grid(tmp_path / "g.yaml")
+    with pytest.raises(InputError, match="no grid file"):
+        read_grid(tmp_path / "absent.yaml")
+
+
+def test_cells_of_both_designs() -> None:
+    vary = {
+        "selector": ["none", "anova"],
+        "k": [5, 10],
+        "classifier": ["logistic", "knn"],
+        "imbalance": ["none", "class-weight"],
+    }
+    full, notes = grid_from({**GRID, "vary": vary}, Path()).cells()
+    true = [c for c in full if c.labels == "true"]
+    # (none + anova 5 + anova 10) x (logistic with and without weights, knn without)
+    assert len(true) == 3 * 3 and len(set(true)) == len(true)
+    assert "knn" in notes[0]
+    star, _ = grid_from({**GRID, "vary": vary, "design": "one-at-a-time"}, Path()).cells()
+    assert len([c for c in star if c.labels == "true"]) == 1 + 2 + 1 + 1
+    assert [c.classifier for c in matching(full, "classifier=knn,k=5")] == ["knn"]
+    with pytest.raises(UnknownName, match="Did you mean 'classifier'"):
+        matching(full, "clasifier=knn")
+    with pytest.raises(InputError, match="no cell"):
+        matching(full, "k=77")
+
+
+# -- engines ----------------------------------------------------------------------------------------
+
+
+def test_processes_give_what_one_gives() -> None:
+    cases, grid = made(60, 20), Grid({"made": FeatureSpec()}, repeats=2, folds=3)
+    one, two = (ablate(cases, grid, jobs=jobs, log=lambda _: None) for jobs in (1, 2))
+    pd.testing.assert_frame_equal(one.folds, two.folds)
