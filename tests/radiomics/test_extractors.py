@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import subprocess
@@ -14,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from radfoundry.cli.main import main
 from radfoundry.cohort import Cohort, read_cohort
 from radfoundry.encoders import Store, extractors
 from radfoundry.encoders.extract import extract
@@ -137,3 +139,20 @@ def test_no_identifier_is_logged(
 def test_wrong_names(name: str, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         extractors.load(name)
+
+
+def test_command_line_twice(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("mirp", reason="radiomics need the extra radiomics")
+    _cohort(tmp_path, empty=2)
+    words = ["embed", str(tmp_path / "cohort.csv"), "--encoder", QUICK, "--store", str(tmp_path / "store")]
+    assert main([*words, "--export", str(tmp_path / "out.parquet")]) == 1  # a case without a mask
+    shown = capsys.readouterr()
+    assert "3 of 4 images embedded with radiomics:ct-plain" in shown.out and "(42 numbers each)" in shown.out
+    assert "is empty" in shown.err
+    assert main([*words, "--json", "--workers", "1"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert (
+        report["timing"]["computed"] == 0 and report["timing"]["read"] == 1
+    )  # the failed one is tried again
+    assert report["provenance"]["features"][0] == "shape_MeshVolume"
+    assert len(pd.read_parquet(tmp_path / "out.parquet")) == 3

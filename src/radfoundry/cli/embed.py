@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import tyro
 
 if TYPE_CHECKING:
+    from radfoundry.cohort import Cohort
     from radfoundry.encoders import Encoder
     from radfoundry.encoders.embed import EmbedResult
+    from radfoundry.encoders.extract import Extractor
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class Embed:
     cohort: tyro.conf.Positional[Path]
     """Cohort table (CSV or Parquet)."""
     encoder: str
-    """Name of an encoder (`radfoundry encoders`), random:NAME, hf-hub:ORG/NAME@REVISION or local:PATH."""
+    """Name of an encoder (`radfoundry encoders`), random:NAME, hf-hub:ORG/NAME@REVISION or local:PATH;
+    radiomics[:SETTINGS] or lesion-size for features of masks."""
     store: Path
     """Folder that holds the vectors; made when absent, and shared by any number of cohorts and encoders."""
     columns: tuple[str, ...] = ()
@@ -45,7 +48,7 @@ class Embed:
     batch_size: int | None = None
     """Images that go through the model at once; by default 32 pictures, or volumes of 2 million voxels."""
     workers: int = 2
-    """Threads that read and prepare images while the model runs."""
+    """Threads that read and prepare images while the model runs; processes that compute radiomics."""
     accept_licence: tuple[str, ...] = ()
     """Names of restricted licences that you accept."""
     weights: Path | None = None
@@ -70,11 +73,38 @@ class Embed:
             events = Store(self.store).why(self.why)
             print(jsonlib.dumps(events, indent=2) if self.json else "\n".join(events))
             return 0
-        from radfoundry import encoders
         from radfoundry.cohort import read_cohort
+        from radfoundry.encoders.extractors import is_extractor
 
         cohort = read_cohort(self.cohort)
         Store(self.store)  # a wrong folder is refused before the weights are loaded
+        maker, result = (self._extract if is_extractor(self.encoder) else self._embed)(cohort)
+        if self.export is not None:
+            Store(self.store).export(result.embeddings, self.export)
+        self._print(maker, result)
+        return 1 if result.failures else 0
+
+    def _extract(self, cohort: Cohort) -> tuple[Extractor, EmbedResult]:
+        from radfoundry.encoders import extractors
+        from radfoundry.encoders.extract import extract
+
+        extractor = extractors.load(self.encoder)
+        result = extract(
+            cohort,
+            extractor,
+            self.store,
+            columns=self.columns or None,
+            mask=self.mask,
+            label=self.label,
+            workers=self.workers,
+            processes=self.workers if self.workers > 1 and extractor.dim > 3 else 0,  # sizes take no time
+            quiet=self.quiet,
+        )
+        return extractor, result
+
+    def _embed(self, cohort: Cohort) -> tuple[Encoder, EmbedResult]:
+        from radfoundry import encoders
+
         encoder = encoders.load(
             self.encoder,
             weights=self.weights,
@@ -96,12 +126,9 @@ class Embed:
             workers=self.workers,
             quiet=self.quiet,
         )
-        if self.export is not None:
-            Store(self.store).export(result.embeddings, self.export)
-        self._print(encoder, result)
-        return 1 if result.failures else 0
+        return encoder, result
 
-    def _print(self, encoder: Encoder, result: EmbedResult) -> None:
+    def _print(self, encoder: Encoder | Extractor, result: EmbedResult) -> None:
         for case_id, column, message in result.failures:
             print(f"failed: case {case_id}, {column}: {message}", file=sys.stderr)
         report = self._report(encoder, result)
@@ -109,22 +136,24 @@ class Embed:
             print(jsonlib.dumps(report, indent=2, ensure_ascii=False))
             return
         timing = result.timing
+        engine = report["provenance"].get("engine")  # an extractor has none
+        outside = f", {timing['outside_share']:.0%} of it outside the model" if engine else ""
         print(
             f"{report['embedded']} of {report['images']} images embedded with {report['encoder']} "
-            f"({report['dim']} numbers each, {report['provenance'].get('engine', '')})\n"
+            f"({report['dim']} numbers each{f', {engine}' if engine else ''})\n"
             f"{timing['computed']:.0f} computed, {timing['read']:.0f} read, {timing['reused']:.0f} stored "
             f"before; {len(result.failures)} failed\n"
-            f"{timing['seconds']:.1f} s, {timing['outside_share']:.0%} of it outside the model\n"
+            f"{timing['seconds']:.1f} s{outside}\n"
             f"store: {self.store}, fingerprint {encoder.fingerprint[:12]}"
         )
         if self.export is not None:
             print(f"exported: {self.export}")
 
-    def _report(self, encoder: Encoder, result: EmbedResult) -> dict[str, Any]:
+    def _report(self, encoder: Encoder | Extractor, result: EmbedResult) -> dict[str, Any]:
         return {
-            "encoder": encoder.card.name,
+            "encoder": encoder.name,
             "fingerprint": encoder.fingerprint,
-            "dim": encoder.card.dim,
+            "dim": encoder.dim,
             "provenance": dict(encoder.provenance),
             "licences_accepted": list(self.accept_licence),
             "store": str(self.store),

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json as jsonlib
 import textwrap
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import tyro
 
 from radfoundry import encoders
+from radfoundry.encoders import extractors
 from radfoundry.encoders.card import EncoderCard, input_text, value_range
+from radfoundry.encoders.extractors import ExtractorCard
 from radfoundry.errors import RadfoundryError
 
 
@@ -29,25 +32,29 @@ class Encoders:
         if self.action == "info":
             return self._info()
         cards = [encoders.card(name) for name in encoders.names()]
+        others = [extractors.card(name) for name in extractors.names()]
         if self.json:
-            print(jsonlib.dumps([c.as_dict() for c in cards], indent=2, ensure_ascii=False))
+            records = [*(card.as_dict() for card in cards), *(other.as_dict() for other in others)]
+            print(jsonlib.dumps(records, indent=2, ensure_ascii=False))
         else:
-            print(table(cards))
+            print(table(cards, others))
         return 0
 
     def _info(self) -> int:
         if not self.name:
             raise RadfoundryError("say which encoder: radfoundry encoders info NAME")
-        card = encoders.card(self.name)
-        if self.json:
-            print(jsonlib.dumps(card.as_dict(), indent=2, ensure_ascii=False))
+        if extractors.is_extractor(self.name):
+            other = extractors.card(self.name)
+            content, text = other.as_dict(), extractor_page(other)
         else:
-            print(page(card))
+            card = encoders.card(self.name)
+            content, text = card.as_dict(), page(card)
+        print(jsonlib.dumps(content, indent=2, ensure_ascii=False) if self.json else text)
         return 0
 
 
-def table(cards: list[EncoderCard]) -> str:
-    """One row an encoder; a star marks a licence that has to be accepted by name."""
+def table(cards: list[EncoderCard], others: list[ExtractorCard]) -> str:
+    """One row an encoder or extractor; a star marks a licence that has to be accepted by name."""
     rows = [("name", "dim", "input", "made for", "licence", "weights", "runs here")]
     for card in cards:
         rows.append(
@@ -61,12 +68,15 @@ def table(cards: list[EncoderCard]) -> str:
                 "yes" if card.installed else f"needs [{card.extra}]",
             )
         )
+    for other in others:
+        runs = "yes" if other.installed else f"needs [{other.extra}]"
+        rows.append((other.name, str(other.dim), "mask", "any 3D", other.licence.name, "none", runs))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(c.ljust(w) for c, w in zip(row, widths, strict=True)).rstrip() for row in rows]
     notes = (
         "\n\n* restricted: pass --accept-licence NAME where the encoder is used."
         "\nneeds [x]: pip install 'radfoundry[x]'. Also: random:NAME, hf-hub:org/name@revision, local:/path."
-        "\nOne card in full: radfoundry encoders info NAME"
+        "\nradiomics:SETTINGS chooses features and bins. One card in full: radfoundry encoders info NAME"
     )
     return "\n".join(lines) + notes
 
@@ -93,11 +103,28 @@ def page(card: EncoderCard) -> str:
         "runs here": "yes" if card.installed else f"no: {extra}",
         "cite": card.citation,
     }
-    lines = [f"{card.name}: {card.title}", ""]
+    return _page(f"{card.name}: {card.title}", fields, card.traps)
+
+
+def extractor_page(card: ExtractorCard) -> str:
+    """The whole card of features that no network makes, as text."""
+    fields = {
+        "licence": f"{card.licence.name}: {card.licence.allowed_use} ({card.licence.url})",
+        "modalities": ", ".join(card.modalities),
+        "preparation": card.recipe,
+        "features": f"{card.output}; {card.dim} numbers",
+        "runs here": "yes" if card.installed else f"no: pip install 'radfoundry[{card.extra}]'",
+        "cite": card.citation,
+    }
+    return _page(f"{card.name}: {card.title}", fields, card.traps)
+
+
+def _page(title: str, fields: Mapping[str, str], traps: Sequence[str]) -> str:
+    lines = [title, ""]
     for label, text in fields.items():
         lines += textwrap.wrap(f"{label:<12} {text}", 100, subsequent_indent=" " * 13, break_long_words=False)
     lines += ["", "Known traps"]
-    for trap in card.traps:
+    for trap in traps:
         lines += textwrap.wrap(f"- {trap}", 100, subsequent_indent="  ")
     return "\n".join(lines)
 

@@ -144,7 +144,7 @@ def load(name: str) -> Extractor:
     if settings is None:
         return Extractor(head, SIZE_NAMES, lesion_size, {"code": CODE_VERSION})
     require("mirp", extra="radiomics")
-    about = {"code": CODE_VERSION, "mirp": version("mirp"), "engine": f"mirp {version('mirp')}"}
+    about = {"code": CODE_VERSION, "mirp": version("mirp")}
     return Extractor(
         head, feature_names(settings), Radiomics(settings), about | settings.as_dict(), missing=True
     )
