@@ -85,6 +85,7 @@ def page(card: EncoderCard) -> str:
     """The whole card as text."""
     ends = value_range(card.recipe)
     values = f"values {ends[0]:g} to {ends[1]:g}" if ends else "values of no fixed range"
+    colour = "; colour accepted" if card.colour else "; grey only"
     lesion = "; each case points out a lesion" if card.needs_lesion else ""
     licence = f"{card.licence.name}: {card.licence.allowed_use} ({card.licence.url})"
     if card.licence.restricted:
@@ -95,7 +96,7 @@ def page(card: EncoderCard) -> str:
         "weights": weights_of(card) + (f", {card.weights_file}" if card.weights_file else ""),
         "checksum": f"SHA-256 {card.checksum}" if card.checksum else "none published; the digest is recorded",
         "licence": licence,
-        "modalities": " ".join(card.modalities) + ("; colour accepted" if card.colour else "; grey only"),
+        "modalities": " ".join(card.modalities) + ("; volumes" if card.is_3d else colour),
         "photometric": card.photometric,
         "input": f"{input_text(card.recipe)}, {values}{lesion}",
         "preparation": str(card.recipe),

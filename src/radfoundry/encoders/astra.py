@@ -35,7 +35,7 @@ CARD = EncoderCard(
     output="global average of the last feature map",
     dim=2048,
     needs=("torch", *PARTS),
-    extra="torch",
+    extra="astra",
     citation="weights: zzzwzh/Astra_CTRG on Hugging Face; network: Blankemeier et al. 2024, arXiv:2406.06512",
     traps=(
         "raw vectors of two chests are nearly alike (cosine above .9): standardise each number over the "
@@ -68,7 +68,7 @@ CHEST = replace(
 @register(CARD, CHEST)
 def build(request: Request) -> Backend:
     """The network with the packaged weights, or with a file of the same keys."""
-    require("torch", extra="torch")
+    require("torch", extra="astra")
     if request.random or request.weights is not None:
         given = None if request.weights is None else weights.existing(request.weights, request.card)
         return plain_backend(_network(request), request, given)

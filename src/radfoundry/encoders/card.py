@@ -155,6 +155,8 @@ def input_text(recipe: Recipe | VolumeRecipe) -> str:
     """The shape of what the model receives, as short text: 224x224x3, 1x50x50x50, (slices)x3x224x224."""
     if isinstance(recipe, Recipe):
         return f"{recipe.input_size}x{recipe.input_size}x{recipe.channels}"
+    if recipe.size is None and not recipe.bag:
+        return f"{recipe.channels}x(any size)"
     lengths = ["any" if n is None else str(n) for n in recipe.shape]
     if recipe.bag and recipe.shape[0] is None:
         lengths[0] = "(slices)"

@@ -168,7 +168,8 @@ class VolumeRecipe:
         return {"kind": "volume"} | asdict(self) | {"intensity": rule}
 
     def __str__(self) -> str:
-        parts = [f"axes {self.orientation}", _cut(self), _spaced(self.spacing_mm), _sized(self)]
+        turned = ", turned upright" if self.patient_axes else ""
+        parts = [f"axes {self.orientation}{turned}", _cut(self), _spaced(self.spacing_mm), _sized(self)]
         parts += [str(self.intensity)]
         if self.divisor:
             parts.append(f"padded to multiples of {self.divisor}")
@@ -206,7 +207,8 @@ def _sized(recipe: VolumeRecipe) -> str:
     size = "x".join("any" if n is None else str(n) for n in recipe.size)
     if recipe.resize:
         return f"resized to {size} ({'trilinear' if recipe.resize_by == 'linear' else 'area'})"
-    around = "the lesion" if recipe.crop == "roi" else "the middle"
+    lesion = "the lesion, cut at whole voxels" if recipe.centre == "floor" else "the lesion"
+    around = lesion if recipe.crop == "roi" else "the middle"
     return f"{size} around {around}, padded {_BORDER[recipe.border]} with {recipe.pad_value:g}"
 
 
