@@ -16,6 +16,10 @@ _HOME = {
     "load_head": "persist",
     "BalancedEpochMLP": "mlp",
     "FineTune": "finetune",
+    "make_bags": "pooling",
+    "pool": "pooling",
+    "PooledHead": "pooling",
+    "AttentionPool": "pooling",
 }
 
 __all__ = sorted(_HOME)
