@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,21 @@ def test_binormal_moments_equal_proc_delong() -> None:
     assert auc_se(0.75, m, n, "binormal") ** 2 == pytest.approx(golden["var_b"], rel=0.015)
     covariance = power.auc_covariance_binormal(0.85, 0.75, m, n, 0.5)
     assert covariance == pytest.approx(golden["cov"], rel=0.015)
+
+
+def test_covariance_is_exact_in_tiny_samples() -> None:
+    """Three positives and four negatives, 200,000 studies of the two empirical AUCs."""
+    m, n, r, draws = 3, 4, 0.7, 200_000
+    rng = np.random.default_rng(8)
+    first = rng.normal(size=(draws, m + n))
+    second = r * first + math.sqrt(1 - r * r) * rng.normal(size=(draws, m + n))
+    found = []
+    for scores, shift in ((first, 1.2), (second, 0.6)):
+        found.append((scores[:, :m, None] + shift > scores[:, None, m:]).mean(axis=(1, 2)))
+    a, b = (0.5 * (1 + math.erf(shift / 2)) for shift in (1.2, 0.6))
+    expected = power.auc_covariance_binormal(a, b, m, n, r)
+    assert np.cov(*found)[0, 1] == pytest.approx(expected, rel=0.02)
+    assert found[0].std() == pytest.approx(auc_se(a, m, n, "binormal"), rel=0.01)
 
 
 @pytest.mark.parametrize("scores", ["binormal", "negative-exponential"])
@@ -411,12 +427,23 @@ def test_mcnemar_power_stays_once_reached(a: float, gap: float, extra: float) ->
     assert power.mcnemar_power_connor(approximate.n - 1, more, less) < 0.8
 
 
+def test_mcnemar_n_waits_out_the_saw() -> None:
+    """Every pair discordant, .65 against .35: power passes .8 at 90 pairs and falls below it until 97."""
+    reached = [power.mcnemar_power_exact(n, 0.65, 0.35)[0] >= 0.8 for n in range(80, 140)]
+    assert reached.index(True) + 80 == 90
+    assert 139 - reached[::-1].index(False) + 1 == 97
+    assert compare_paired_proportions(0.65, 0.35, discordant=1.0).n == 97
+
+
 def test_sensitivities_are_paired_among_positives() -> None:
     alone = compare_paired_proportions(0.9, 0.8, discordant=0.18)
     screened = compare_paired_proportions(0.9, 0.8, discordant=0.18, prevalence=0.2)
     assert screened.n == 5 * alone.n
     assert screened.n_positive == alone.n
     assert alone.n_positive is None
+    negatives = compare_paired_proportions(0.9, 0.8, discordant=0.18, prevalence=0.2, among="negatives")
+    assert negatives.n == math.ceil(alone.n / 0.8)
+    assert negatives.n_negative == alone.n
     assert screened.criteria[0].reached == alone.criteria[0].reached
 
 
@@ -581,3 +608,24 @@ def test_command_refuses_with_a_reason(tmp_path: Path, capsys: pytest.CaptureFix
     assert captured.err.startswith("error: auc 0.5 is no better than chance")
     assert not captured.out
     assert not out.exists()
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "sample-size.md"
+SHOWN = [
+    (block[1], block[2])
+    for text in re.findall(r"^```console\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.M | re.S)
+    for block in re.finditer(r"^\$ radfoundry (.*)\n((?:(?!\$ ).*\n)*)", text, re.M)
+]
+
+
+@pytest.mark.parametrize(("command", "printed"), SHOWN, ids=[command for command, _ in SHOWN])
+def test_the_page_shows_what_the_commands_print(
+    command: str, printed: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(command.split())
+    captured = capsys.readouterr()
+    assert (captured.out or captured.err).strip() == printed.strip()
+
+
+def test_the_page_shows_every_question() -> None:
+    assert {command.split()[2] for command, _ in SHOWN} == set(COMMANDS)

@@ -283,7 +283,9 @@ class McNemar:
     discordant: float | None = None
     """Share of cases on which the two disagree; default as if they erred independently, which is cautious."""
     prevalence: float | None = None
-    """For sensitivities: share of positives among the cases to be screened (negatives for specificities)."""
+    """For sensitivities or specificities: share of positives among the cases to be screened."""
+    among: Literal["positives", "negatives"] = "positives"
+    """With --prevalence: positives for sensitivities, negatives for specificities."""
     power: float = 0.8
     """Chance of finding the difference."""
     n: int | None = None
@@ -308,6 +310,7 @@ class McNemar:
             self.share_b,
             discordant=self.discordant,
             prevalence=self.prevalence,
+            among=self.among,
             power=self.power,
             alpha=self.alpha,
             sides=self.sides,

@@ -15,7 +15,7 @@ from scipy import special, stats
 from radfoundry.errors import InputError, NotEnoughData
 from radfoundry.evaluate.compare import delong_paired
 from radfoundry.evaluate.intervals import auc_covariance, placements
-from radfoundry.plan.precision import MODELS, Model, Progress, auc_se
+from radfoundry.plan.precision import MODELS, SOURCES, Model, Progress, auc_se
 from radfoundry.plan.requirement import (
     Criterion,
     Requirement,
@@ -141,7 +141,7 @@ def compare_aucs(
         assumptions={"prevalence": prevalence, **pairing, "alpha": alpha, "sides": sides},
         method=f"z test of the difference, {MODELS[model]}"
         + (", null variance at the first AUC" if equal_under_null else ""),
-        source="Hanley and McNeil, Radiology 1982;143:29 and 1983;148:839",
+        source=f"{SOURCES[model]}; Hanley and McNeil, Radiology 1983;148:839-843",
         notes=() if paired else (f"two groups: {found // 2} cases for each model",),
     )
 
@@ -262,6 +262,7 @@ def compare_paired_proportions(
     *,
     discordant: float | None = None,
     prevalence: float | None = None,
+    among: Literal["positives", "negatives"] = "positives",
     power: float | None = 0.8,
     n: int | None = None,
     alpha: float = 0.05,
@@ -272,8 +273,8 @@ def compare_paired_proportions(
 
     discordant: share of cases on which the two disagree; by default what independent errors would give,
     share_a (1 - share_b) + share_b (1 - share_a), which is cautious: models of the same images agree more.
-    prevalence: for sensitivities, the share of positives; turns pairs into cases to screen (for
-    specificities give the share of negatives). test: "exact", power of the exact test averaged over the
+    prevalence: for sensitivities, the share of positives; turns pairs into cases to screen. For
+    specificities say among="negatives" too. test: "exact", power of the exact test averaged over the
     number of discordant pairs; "approximate", Connor's formula (Biometrics 1987;43:207).
 
     >>> compare_paired_proportions(0.9, 0.8, discordant=0.18, test="approximate").n
@@ -290,6 +291,7 @@ def compare_paired_proportions(
     more, less = (total_discordant + gap) / 2, (total_discordant - gap) / 2
     target = _power_target(power, n, alpha)
     rate = share(prevalence, "prevalence") if prevalence is not None else 1.0
+    rate = 1 - rate if prevalence is not None and among == "negatives" else rate
     notes: list[str] = []
 
     def reached(pairs: int) -> float:
@@ -314,8 +316,8 @@ def compare_paired_proportions(
     chosen = "independent errors" if discordant is None else "given"
     if prevalence is not None and n is None:
         sure = certain_screening(pairs, rate)
-        notes.append(f"{pairs} pairs; screen {sure} cases to have them with 90 % certainty")
-    positive, negative = (pairs, total - pairs) if prevalence is not None else (None, None)
+        notes.append(f"{pairs} {among} needed; screen {sure} cases to have them with 90 % certainty")
+    positive, negative = split(total, prevalence) if prevalence is not None else (None, None)
     return Requirement(
         f"{share_a:g} against {share_b:g}, same cases",
         total,
@@ -325,7 +327,7 @@ def compare_paired_proportions(
         given=n is not None,
         assumptions={
             f"share discordant ({chosen})": total_discordant,
-            **({"prevalence": prevalence} if prevalence is not None else {}),
+            **({"prevalence": prevalence, "compared among": among} if prevalence is not None else {}),
             "alpha": alpha,
             "sides": sides,
         },

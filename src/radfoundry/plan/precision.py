@@ -110,7 +110,7 @@ def auc_precision(
         given=n is not None,
         assumptions={"auc": auc, "prevalence": prevalence, "level": level},
         method=f"AUC ± z · SE, {MODELS[model]}",
-        source="Hanley and McNeil, Radiology 1982;143:29-36",
+        source=SOURCES[model],
         notes=_auc_notes(auc, reached, split(found, prevalence)),
     )
 
@@ -118,6 +118,12 @@ def auc_precision(
 MODELS = {
     "hanley-mcneil": "SE of Hanley and McNeil (negative exponential scores)",
     "binormal": "exact SE for normal scores of equal variance",
+}
+
+
+SOURCES = {
+    "hanley-mcneil": "Hanley and McNeil, Radiology 1982;143:29-36",
+    "binormal": "Bamber, J Math Psychol 1975;12:387-415",
 }
 
 

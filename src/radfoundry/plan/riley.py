@@ -179,7 +179,7 @@ def develop_model(
     notes.append(f"{events:.1f} cases of the rarer class for each parameter")
     given = {"auc": auc} if auc is not None else {}
     return Requirement(
-        f"developing a model with {parameters} parameter{'s' if parameters > 1 else ''}",
+        f"Developing a model with {parameters} parameter{'s' if parameters > 1 else ''}",
         total,
         criteria,
         *split(total, prevalence),
@@ -319,7 +319,7 @@ def validate_model(
         for name, target in targets.items()
     )
     return Requirement(
-        f"validating a model with AUC {auc:g}",
+        f"Validating a model with AUC {auc:g}",
         total,
         criteria,
         *split(total, prevalence),
