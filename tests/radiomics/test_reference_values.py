@@ -7,9 +7,13 @@ import math
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+from radfoundry import io
+from radfoundry.radiomics import names
 from radfoundry.radiomics.agreement import (
     CASES,
     FLAT,
@@ -22,7 +26,8 @@ from radfoundry.radiomics.agreement import (
     compare,
 )
 from radfoundry.radiomics.extract import features
-from radfoundry.radiomics.settings import FAMILIES, RadiomicsSettings
+from radfoundry.radiomics.settings import FAMILIES, PRESETS, RadiomicsSettings
+from radfoundry.types import Volume
 from tests._data import data_dir
 from tests.radiomics._made import ibsi_phantom
 
@@ -106,6 +111,54 @@ def test_exceptions_are_those_that_are_explained(rows: list[Row]) -> None:
     # Masks whose voxels touch only by edges or corners; in the others the meshes are the same.
     assert {row.column for row in mesh} == {"brain1", "brain2"}
     assert all(row.reason for row in rows if row.kind != "direct")
+
+
+def test_meshes_differ_only_where_voxels_touch_by_an_edge() -> None:
+    """In masks whose mesh agrees there is no 2 x 2 checkerboard, which can be closed in two ways."""
+    found = {}
+    for case in CASES:
+        mask = io.read(data_dir("pyradiomics_cases", f"{case}_label.nrrd"))
+        assert isinstance(mask, Volume)
+        marked = np.pad(mask.array == 1, 1)
+        found[case] = sum(_checkerboards(np.moveaxis(marked, axis, 0)) for axis in range(3))
+    assert found["lung1"] == found["breast1"] == 0
+    assert found["brain1"] > 0 and found["brain2"] > 0
+
+
+def _checkerboards(marked: np.ndarray) -> int:
+    """2 x 2 squares, in the planes of the last two axes, of which only one diagonal is marked."""
+    a, b, c, d = marked[:, :-1, :-1], marked[:, :-1, 1:], marked[:, 1:, :-1], marked[:, 1:, 1:]
+    return int(((a == d) & (b == c) & (a != b)).sum())
+
+
+def test_mcc_is_left_out_for_the_reason_given(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With every element of Haralick's Q, from mirp's own matrices, pyradiomics' value comes out."""
+    from mirp._features import cm_features
+
+    def whole(matrix: Any) -> float:
+        size = int(matrix.n_g)
+        p = np.zeros((size, size))
+        p[matrix.pij.i.astype(int) - 1, matrix.pij.j.astype(int) - 1] = matrix.pij.pij
+        p = p[np.ix_(p.sum(1) > 0, p.sum(1) > 0)]
+        q = (p / p.sum(1)[:, None]) @ (p / p.sum(1)[None, :]).T
+        return float(np.sqrt(np.sort(np.linalg.eigvals(q).real)[-2]))
+
+    monkeypatch.setitem(names.GLCM, "cm_mcc", "MCC")
+    settings = replace(PRESETS["pyradiomics"], families=("glcm",))
+    volume, mask = (
+        io.read(data_dir("pyradiomics_cases", f"lung1_{part}.nrrd")) for part in ("image", "label")
+    )
+    assert isinstance(volume, Volume) and isinstance(mask, Volume)
+    reference = 0.5678011944880846  # baseline_glcm.csv, lung1
+    assert features(volume, mask, settings, label=1).as_dict()["glcm_MCC"] == pytest.approx(0.5522, abs=1e-4)
+    monkeypatch.setattr(cm_features.FeatureCMMaximumCorrelationCoefficient, "_compute", staticmethod(whole))
+    found = features(volume, mask, settings, label=1).as_dict()["glcm_MCC"]
+    assert found == pytest.approx(reference, rel=1e-9)
+
+
+def test_page_shows_the_table_of_today(rows: list[Row]) -> None:
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "radiomics.md"
+    assert as_markdown(rows) in page.read_text(encoding="utf-8"), "python -m radfoundry.radiomics.agreement"
 
 
 def test_printed_table_counts_what_agrees(rows: list[Row]) -> None:

@@ -28,6 +28,8 @@ TOLERANCE = 1e-5
 """Relative. pyradiomics normalises with n - 1 voxels, which alone makes 9e-6 in the smallest image."""
 ABSOLUTE = 1e-12
 """pyradiomics adds 2.2e-16 within logarithms, which leaves entropies of one grey level at -3e-16."""
+ROUNDING = 1e-9
+"""Below it, differences are those of floating point and not told apart in the table."""
 
 _PYRADIOMICS = PRESETS["pyradiomics"]
 VARIANTS: Mapping[str, RadiomicsSettings] = {
@@ -199,9 +201,9 @@ def as_markdown(rows: list[Row]) -> str:
         mine = [row for row in rows if row.family == family]
         direct = [row for row in mine if row.kind == "direct" and row.agrees]
         converted = [row for row in mine if row.kind == "converted" and row.agrees]
-        apart = max(row.difference for row in (*direct, *converted))
-        largest = f"{apart:.0e}" if apart else f"below {ABSOLUTE:g}"
-        lines.append(f"| {family} | {len(mine)} | {len(direct)} | {len(converted)} | {largest} |")
+        apart = max(max(row.difference for row in (*direct, *converted)), ROUNDING)
+        largest = 10.0 ** math.ceil(math.log10(apart))
+        lines.append(f"| {family} | {len(mine)} | {len(direct)} | {len(converted)} | below {largest:.0e} |")
     agreed = sum(row.agrees for row in rows if row.kind in ("direct", "converted"))
     lines += ["", f"{agreed} of {len(rows)} values agree within {TOLERANCE:g} (relative). The others:", ""]
     lines += ["| feature | columns | largest difference | why |", "|---|---|---|---|"]
