@@ -9,11 +9,13 @@ import pytest
 
 from radfoundry import datasets
 from radfoundry.cohort import Cohort, read_cohort, write_cohort
-from radfoundry.io import read_image
+from radfoundry.io import read
 from tests._data import data_dir
 
 
 def made(name: str, out: Path) -> Cohort:
+    if name == "phantom-lesions":
+        return datasets.load(name, out=out, n=4, grid=(32, 32, 28), spacing_mm=(2.4, 2.4, 2.5))
     if name.startswith("phantom-"):
         return datasets.load(name, out=out, n=4, size=64)
     if name == "pneumoniamnist":
@@ -41,7 +43,7 @@ def test_cohort_meets_the_contract(name: str, tmp_path: Path) -> None:
         assert len(set(cohort.labels(target))) >= 2
     assert cohort.meta["modality"]
     assert cohort.meta["licence"]
-    image = read_image(cohort.image_path(0))
+    image = read(cohort.image_path(0))
     assert min(image.array.shape) >= 28
     copy = read_cohort(write_cohort(cohort, tmp_path / "copy" / "cohort.csv"))
     assert copy.digest() == cohort.digest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as jsonlib
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from radfoundry.cohort import Cohort
 
 
@@ -55,24 +58,29 @@ class TableOne:
 
 @dataclass(frozen=True)
 class Phantom:
-    """Generate chest radiographs with known truth."""
+    """Generate chest radiographs, or lung nodules on CT, with known truth."""
 
     out: Path
     """Folder for images, masks, cohort.csv and cohort.yaml."""
+    kind: Literal["radiographs", "lesions"] = "radiographs"
+    """radiographs: of the chest, PNG; lesions: lung nodules on CT with seed points, NIfTI."""
     n: int = 200
     """Number of cases."""
     task: Literal["ila", "fba"] = "ila"
-    """ila: interstitial pattern against atelectasis; fba: foreign body against chronic cough in children."""
+    """ila: interstitial pattern against atelectasis; fba: foreign body against chronic cough in children.
+    For radiographs."""
     effect: float = 1.0
     """Size of the difference between the classes; 0 leaves none."""
     confounder: float = 0.0
-    """How far scanner, projection and age tell the label: 0 not at all, 1 fully."""
+    """How far scanner, projection and age tell the label: 0 not at all, 1 fully. For radiographs."""
+    volume_effect: float = 0.3
+    """How far volume alone tells the label: 0 not at all, 0.3 with an AUC of .58, 1 of .76. For lesions."""
     site: Literal["A", "B"] = "A"
-    """B looks like another hospital: use it as external cohort."""
+    """B looks like another hospital: use it as external cohort. For radiographs; lesions come from both."""
     prevalence: float = 0.5
     """Share of the positive class."""
     size: int = 384
-    """Side of the images in pixels."""
+    """Side of the images in pixels. For radiographs."""
     seed: int = 0
     """Seed; the same seed gives the same files."""
     json: bool = False
@@ -81,20 +89,36 @@ class Phantom:
     def run(self) -> int:
         from tqdm import tqdm
 
-        from radfoundry.datasets import phantoms
         from radfoundry.errors import InputError
 
+        make = self._maker()
         with tqdm(total=self.n, unit="image", file=sys.stderr, disable=not sys.stderr.isatty()) as bar:
             try:
-                cohort = phantoms.make(
-                    self.out, n=self.n, task=self.task, effect=self.effect, confounder=self.confounder,
-                    site=self.site, size=self.size, seed=self.seed, prevalence=self.prevalence,
-                    progress=lambda done, _: bar.update(done - bar.n),
-                )  # fmt: skip
+                cohort = make(lambda done, _: bar.update(done - bar.n))
             except ValueError as cause:  # an option out of its range
                 raise InputError(str(cause)) from cause
         _print({**describe(cohort), "written": str(self.out / "cohort.csv")}, self.json)
         return 0
+
+    def _maker(self) -> Callable[[Callable[[int, int], None]], Cohort]:
+        """What draws the kind, given where progress is told. Raises InputError for an option of the other."""
+        from radfoundry.datasets import phantom_lesions, phantoms
+        from radfoundry.errors import InputError
+
+        common: dict[str, Any] = {
+            "n": self.n, "effect": self.effect, "prevalence": self.prevalence, "seed": self.seed
+        }  # fmt: skip
+        own = {"radiographs": ("task", "confounder", "site", "size"), "lesions": ("volume_effect",)}
+        for kind, names in own.items():
+            for name in names if kind != self.kind else ():
+                if getattr(self, name) != getattr(Phantom, name):
+                    flag = name.replace("_", "-")
+                    raise InputError(f"--{flag} belongs to --kind {kind}, not to {self.kind}. Leave it out")
+        options = common | {name: getattr(self, name) for name in own[self.kind]}
+        if self.kind == "lesions":
+            workers = os.cpu_count() or 1
+            return lambda tell: phantom_lesions.make(self.out, workers=workers, progress=tell, **options)
+        return lambda tell: phantoms.make(self.out, progress=tell, **options)
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,12 @@ def load(name_or_path: str | Path, **options: Any) -> Cohort:
 
 
 def _registry() -> Any:
-    from radfoundry.datasets import medmnist, nih_cxr, phantoms  # noqa: F401  they register themselves
+    from radfoundry.datasets import (  # noqa: F401  they register themselves
+        medmnist,
+        nih_cxr,
+        phantom_lesions,
+        phantoms,
+    )
     from radfoundry.datasets.cards import datasets
 
     return datasets
