@@ -7,17 +7,8 @@ from typing import Annotated
 
 import tyro
 
+from radfoundry.cli.learning_curve import LearningCurve
 from radfoundry.cli.sample_size import SampleSize
-
-
-@dataclass(frozen=True)
-class LearningCurve:
-    """From labels in hand: how a score grows with more of them."""
-
-    def run(self) -> int:
-        from radfoundry.errors import RadfoundryError
-
-        raise RadfoundryError("learning curves are not there yet. For formulas: radfoundry plan sample-size")
 
 
 @dataclass(frozen=True)

@@ -193,8 +193,8 @@ def fit(
 
     Raises NotEnoughData for fewer sizes than parameters, InputError for values that are not finite.
     """
-    n, value, sigma = _checked(n, value, sigma, _family(family).parameters, family)
-    one = _family(family)
+    n, value, sigma = _checked(n, value, sigma, family_of(family).parameters, family)
+    one = family_of(family)
     w, grid = 1 / sigma**2, one.grid(n)
     _, _, sse = solve(one.shape(n, grid), value[None], w, _limits(one, plateau))
     best = grid[_distinct(sse[:, 0], one.points)[:STARTS]]
@@ -285,7 +285,8 @@ def _limits(family: Family, plateau: tuple[float, float]) -> tuple[float, float]
     return (-math.inf, math.inf) if family.inverse is None else plateau
 
 
-def _family(name: str) -> Family:
+def family_of(name: str) -> Family:
+    """The family of that name; InputError, with the nearest name, for an unknown one."""
     if name not in FAMILIES:
         raise InputError(f"no curve family {name!r}.{nearest(name, FAMILIES)} Known: {', '.join(FAMILIES)}")
     return FAMILIES[name]
@@ -361,9 +362,9 @@ def stack(
 
     Raises NotEnoughData where no family can be fitted, or none converged.
     """
-    usable = [f for f in families if _family(f).parameters <= len(n)]
+    usable = [f for f in families if family_of(f).parameters <= len(n)]
     if not usable:
-        least = min(_family(f).parameters for f in families)
+        least = min(family_of(f).parameters for f in families)
         raise NotEnoughData(
             f"a curve needs at least {least} sizes, this one has {len(n)}. Measure at more sizes"
         )

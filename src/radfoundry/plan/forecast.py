@@ -1,12 +1,20 @@
 """From a measured learning curve to an answer: how many positives does a target need, and is it within reach?
 
-Point: several curve families, stacked (see `curves`). Interval: a hierarchical bootstrap. Repeats are
-resampled
-whole, because sizes of one repeat share their cases; to their mean come the luck of the pool that all repeats
-were drawn from, the luck of the test patients, and, beyond the largest size, what no family may foresee: an
-error that grows with every doubling of n. How fast it grows (DRIFT, SPREAD) was calibrated on simulated
-curves,
-never on real ones: `benchmarks/measure_curves.py calibrate`.
+Point: several curve families, stacked (see `curves`). Interval: a hierarchical bootstrap.
+
+- Repeats are resampled whole, because sizes of one repeat share their cases, and no mean is believed to be
+known
+  better than SIGMA_FLOOR.
+- Each draw is refitted and picks a family by its own AICc, so that what the families disagree on is in the
+band.
+- Beyond the largest size no curve falls again: more labels do not make an expected metric worse.
+- For new patients come the luck of the pool that all repeats were drawn from, and of the test patients.
+
+On simulated worlds whose true curve is known, forecasts from 50 positives held the truth in 90 % (at 100,
+200 and
+500 positives: .90, .92, .90 of 180 worlds); `benchmarks/measure_curves.py` repeats that, and shows what is
+lost
+without each of these. Nothing was tuned on real curves.
 """
 
 from __future__ import annotations
@@ -27,12 +35,6 @@ from radfoundry.plan.measured import Measured
 
 HORIZON = 10.0
 """Forecasts end at so many times the largest measured size: further out a curve is a guess."""
-
-DRIFT = 0.10
-"""Standard deviation (probit scale) that a forecast gains with each doubling beyond the largest size."""
-
-SPREAD = 1.25
-"""Factor on the spread of the refitted curves, for what correlated sizes hide from it."""
 
 POINTS = 240
 Scale = Literal["value", "dprime"]
@@ -151,7 +153,7 @@ def forecast(
     refits = link.back(
         resampled(m.n, means, sigma, fitted, at, plateau=plateau, measurements=m.values.size, rng=rng)
     )
-    curves = _calibrated(line, refits, at, m.n[-1], rng)
+    curves = _rising(refits, at, m.n[-1])
     tail = (1 - level) / 2
     low, high = np.quantile(curves, [tail, 1 - tail], axis=0)
     band = pd.DataFrame({"n": at, "fit": line, "low": np.minimum(low, line), "high": np.maximum(high, line)})
@@ -172,19 +174,21 @@ def default_families(sizes: int) -> tuple[str, ...]:
     return few if sizes < 8 else (*few, "mmf", "weibull")
 
 
+def check_goal(metric: str, goal: float, chance: float) -> None:
+    """InputError for a metric that falls, or a goal that it cannot reach or that chance reaches."""
+    if not METRICS[metric].higher_is_better:
+        raise InputError(
+            f"{metric} falls as a model gets better; take one that rises, such as auroc or auprc"
+        )
+    floor = -1.0 if metric == "mcc" else 0.0
+    if not floor < goal < 1:
+        raise InputError(f"the goal for {metric} must lie between {floor:g} and 1, not {goal:g}")
+    if math.isfinite(chance) and goal <= chance:
+        raise InputError(f"the goal {goal:g} for {metric} is not above chance ({chance:.3g}): ask for more")
+
+
 def _check(m: Measured, goal: float, horizon: float, level: float, draws: int, scale: str) -> None:
-    if not METRICS[m.metric].higher_is_better:
-        raise InputError(
-            f"{m.metric} falls as a model gets better; forecast one that rises, such as auroc or auprc"
-        )
-    top = 1.0
-    floor = -1.0 if m.metric == "mcc" else 0.0
-    if not floor < goal < top:
-        raise InputError(f"the goal for {m.metric} must lie between {floor:g} and {top:g}, not {goal:g}")
-    if math.isfinite(m.chance) and goal <= m.chance:
-        raise InputError(
-            f"the goal {goal:g} for {m.metric} is not above chance ({m.chance:.3g}): ask for more"
-        )
+    check_goal(m.metric, goal, m.chance)
     if horizon < 1:
         raise InputError(f"the horizon must be at least 1 times the largest size, not {horizon:g}")
     if not 0 < level < 1 or draws < 50:
@@ -261,22 +265,11 @@ def _draws(
     return moved
 
 
-def _calibrated(
-    line: np.ndarray, refits: np.ndarray, at: np.ndarray, largest: float, rng: np.random.Generator
-) -> np.ndarray:
-    """Curves widened by SPREAD, and by DRIFT for each doubling beyond the largest size, on the probit scale.
-
-    Beyond the largest size a curve never falls again: more labels do not make the expected metric worse.
-    """
-    probit = lambda v: norm.ppf(np.clip((v + 1) / 2 if line.min() < 0 else v, 1e-4, 1 - 1e-4))  # noqa: E731
-    centre = probit(line)
-    doublings = np.maximum(np.log2(at / largest), 0)
-    moved = centre + SPREAD * (probit(refits) - centre)
-    moved = moved + DRIFT * doublings * rng.standard_normal((len(refits), 1))
-    beyond = at >= largest
-    moved[:, beyond] = np.maximum.accumulate(moved[:, beyond], axis=1)
-    share = norm.cdf(moved)
-    return 2 * share - 1 if line.min() < 0 else share
+def _rising(refits: np.ndarray, at: np.ndarray, largest: float) -> np.ndarray:
+    """The same curves, which beyond the largest size never fall again."""
+    curves, beyond = refits.copy(), at >= largest
+    curves[:, beyond] = np.maximum.accumulate(curves[:, beyond], axis=1)
+    return curves
 
 
 def _trouble(m: Measured) -> Verdict | None:

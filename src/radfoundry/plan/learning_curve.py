@@ -15,19 +15,27 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
 from radfoundry.adapt.cross import cross_predict
 from radfoundry.adapt.fits import Fit, Fits
+from radfoundry.adapt.logistic import FALLBACK, STRENGTHS
+from radfoundry.adapt.probe import inner_splits
+from radfoundry.cohort import Cohort
 from radfoundry.errors import InputError, NotEnoughData, UnknownName
 from radfoundry.evaluate.classification import METRICS, compute
 from radfoundry.evaluate.intervals import auc_covariance, placements
 from radfoundry.plan.measured import Measured, chance_of
+from radfoundry.plan.ridge import logistic_path
 from radfoundry.registry import nearest
-from radfoundry.splits import Fold, check_patients, kfold
+from radfoundry.splits import Fold, check_patients, given, kfold, three_way
 
 SIZES = (5, 10, 15, 20, 30, 50, 75, 100, 150, 200, 300, 500, 750, 1000, 1500, 2000, 3000, 5000, 10000)
 """Numbers of positives measured where none are asked for, as far as the cases go."""
+
+TEST_SHARE = 0.3
+"""Share of the patients in the test part of the design `holdout`."""
 
 DRAWS = 100
 """Bootstrap draws of test patients behind the covariance of a metric other than AUC."""
@@ -138,6 +146,28 @@ def make_chains(
     return Pool(chains, positives, negatives, sizes, note)
 
 
+def split_rows(
+    cohort: Cohort, y: np.ndarray, design: str, *, seed: int = 0
+) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Rows of the training pool and of the test part of a labelled cohort; (None, None): cross-validation.
+
+    design: `split` (the cohort's own column; its validation rows join the pool), `holdout` (TEST_SHARE of the
+    patients), `cv`, or `auto`: the own column where it is complete, else cross-validation. Raises InputError
+    for a split that the cohort does not have.
+    """
+    has_split = "split" in cohort.table and cohort.table["split"].notna().all()
+    if design == "split" and not has_split:
+        raise InputError(f"{cohort.name} has no complete column 'split'. Add one, or use --design cv")
+    if has_split and design in ("auto", "split"):
+        parts = given(cohort.table["split"].to_numpy(object), patient=cohort.patients)
+        pool = [parts[name] for name in ("train", "validation") if name in parts]
+        return np.sort(np.concatenate(pool)), parts["test"]
+    if design == "holdout":
+        part = three_way(cohort.patients, y, fractions=(1 - TEST_SHARE, 0, TEST_SHARE), seed=seed)
+        return np.flatnonzero(part == "train"), np.flatnonzero(part == "test")
+    return None, None
+
+
 def nested_subsets(
     y: np.ndarray, patient: np.ndarray, pool: np.ndarray, sizes: Sequence[int], k: float, seed: Sequence[int]
 ) -> tuple[tuple[int, np.ndarray], ...]:
@@ -198,6 +228,14 @@ def score_chain(
     tables = []
     with threadpool_limits(1):
         for n, rows in subsets:
+            if head == "logistic" and threshold_rule is None:
+                score = logistic_scores(
+                    X[np.sort(rows)], y[np.sort(rows)], patient[np.sort(rows)], X[test], seed
+                )
+                tables.append(
+                    pd.DataFrame({"n": n, "row": np.arange(len(test)), "score": score, "threshold": np.nan})
+                )
+                continue
             found = cross_predict(
                 head, X, y, [Fold(np.sort(rows), test)], patient, case_id=np.arange(len(y)),
                 threshold_rule=threshold_rule, seed=seed,
@@ -206,6 +244,31 @@ def score_chain(
             threshold = found["threshold"].to_numpy() if threshold_rule else np.nan
             tables.append(pd.DataFrame({"n": n, "row": row, "score": found["score"], "threshold": threshold}))
     return pd.concat(tables, ignore_index=True)
+
+
+def logistic_scores(
+    X: np.ndarray, y: np.ndarray, patient: np.ndarray, test: np.ndarray, seed: int
+) -> np.ndarray:
+    """Probabilities (m,) of the head `logistic` for the rows of `test`, several times quicker.
+
+    Standardisation, inner folds, strengths and optimum are those of `adapt.make_head("logistic")`; here all
+    strengths are solved side by side in the principal axes of the training cases.
+    """
+    X, test = np.asarray(X, float), np.asarray(test, float)
+    mean, spread = X.mean(axis=0), X.std(axis=0)
+    spread = np.where(spread > 10 * np.finfo(float).eps * np.maximum(np.abs(mean), 1), spread, 1.0)
+    U, size, axes = np.linalg.svd((X - mean) / spread, full_matrices=False)
+    Z, strengths = U * size, np.array(sorted(STRENGTHS))
+    splits = inner_splits(y, patient, 5, seed)
+    loss = np.zeros(len(strengths))
+    for one, other in splits:
+        middle = Z[one].mean(axis=0)
+        theta = logistic_path(Z[one] - middle, y[one], strengths)
+        logit = (Z[other] - middle) @ theta[:-1] + theta[-1]
+        loss += np.logaddexp(0, np.where(y[other][:, None] == 1, -logit, logit)).sum(axis=0)
+    chosen = strengths[loss.argmin()] if splits else FALLBACK
+    theta = logistic_path(Z, y, np.array([chosen]))[:, 0]
+    return expit(((test - mean) / spread) @ (axes.T @ theta[:-1]) + theta[-1])
 
 
 def measure(

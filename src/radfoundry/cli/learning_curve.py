@@ -1,0 +1,346 @@
+"""`radfoundry plan learning-curve`: measure a curve, or take a measured one, and forecast from it."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import math
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import tyro
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from radfoundry.cohort import Cohort
+    from radfoundry.plan.forecast import BackTest, Forecast, Gain
+    from radfoundry.plan.learning_curve import Plan
+    from radfoundry.plan.measured import Measured
+
+IDENTIFIERS = ("case_id", "patient_id")
+
+
+@dataclass(frozen=True)
+class LearningCurve:
+    """How a score grows with labels: nested subsets of a cohort, a fitted curve, positives needed for a goal.
+
+    Give a cohort with --encoder or --features, or --curve with a curve that was measured elsewhere.
+    """
+
+    cohort: tyro.conf.Positional[Path | None] = None
+    """Cohort table (CSV or Parquet), or a folder that holds one."""
+    target: tuple[str, ...] = ()
+    """Label columns, without their y:; needed where the cohort has several."""
+    encoder: tuple[str, ...] = ()
+    """Frozen encoders to compare."""
+    store: Path | None = None
+    """Folder of stored vectors; finished fits are kept there too, so that an interrupted run goes on."""
+    features: tuple[Path, ...] = ()
+    """Feature tables instead of encoders: CSV or Parquet, case_id and numbers."""
+    curve: Path | None = None
+    """A measured curve: CSV with n, repeat, value; see docs/how-to/plan.md for optional columns."""
+    goal: float = 0.9
+    """Value of the metric that is wanted."""
+    metric: str = "auroc"
+    """auroc, auprc, f1, sens_at_spec90, balanced_accuracy or another metric that rises."""
+    sizes: tuple[int, ...] = ()
+    """Numbers of positives to train on; automatic when empty."""
+    negatives: float = 5.0
+    """Negatives for each positive."""
+    repeats: int = 10
+    """Shuffles of the training pool."""
+    folds: int = 5
+    """Folds, where there is no test part."""
+    design: Literal["auto", "split", "holdout", "cv"] = "auto"
+    """auto: the cohort's split column, else cross-validation; holdout: 30 % of the patients."""
+    head: str = "logistic"
+    """A head of `adapt`."""
+    horizon: float = 10.0
+    """Forecasts end at so many times the largest size."""
+    scale: Literal["value", "dprime"] = "value"
+    """Fit the metric itself, or the binormal d′ of an AUC."""
+    families: tuple[str, ...] = ()
+    """Of power, exponential, log, ilog2, mmf, weibull; by the number of sizes when empty."""
+    back_test_from: float = 50
+    """The back-test fits sizes up to so many positives."""
+    prevalence: float | None = None
+    """Share of positives among cases yet to be labelled: turns positives into cases."""
+    price: float | None = None
+    """Price of labelling one case: turns cases into a budget."""
+    worth: float = 0.005
+    """Gain of the metric by ten further labels that would be worth them."""
+    level: float = 0.9
+    """Level of the intervals."""
+    draws: int = 1000
+    """Bootstrap draws."""
+    device: str = "cpu"
+    """cpu, cuda, cuda:N or mps."""
+    accept_licence: tuple[str, ...] = ()
+    """Restricted licences that you accept, by name."""
+    jobs: int = 0
+    """Processes; 0 uses every CPU."""
+    seed: int = 0
+    """Seed of subsets and resampling."""
+    json: bool = False
+    """Print JSON."""
+    out: Path | None = None
+    """Also write: a .json file, a .csv of the measured curves, or else a folder with both and the plots."""
+
+    def run(self) -> int:
+        from radfoundry.errors import InputError
+        from radfoundry.plan.curves import family_of
+        from radfoundry.plan.forecast import back_test, cost, forecast, next_labels
+
+        if (self.cohort is None) == (self.curve is None):
+            raise InputError("give either a cohort, or --curve with a measured curve")
+        if self.prevalence is not None:
+            cost(1, self.prevalence, price=self.price)
+        elif self.price is not None:
+            raise InputError(
+                "--price needs --prevalence: how many cases must be labelled to find one positive?"
+            )
+        for name in self.families:
+            family_of(name)
+        measured = self._measure() if self.curve is None else self._read()
+        options: dict[str, Any] = {
+            "horizon": self.horizon, "level": self.level, "scale": self.scale, "draws": self.draws,
+            "families": self.families or None, "seed": self.seed,
+        }  # fmt: skip
+        answers = []
+        for m in measured:
+            f = forecast(m, self.goal, **options)
+            tested = back_test(m, self.goal, largest=self.back_test_from, **options)
+            gain = next_labels(f, prevalence=self.prevalence, worth=self.worth)
+            answers.append((f, tested, gain))
+        content = self._content(answers, measured)
+        if self.out is not None:
+            self._write(self.out, answers, content)
+        if self.json:
+            print(jsonlib.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
+        else:
+            print(text(answers, content))
+        return 0
+
+    @property
+    def plan(self) -> Plan:
+        from radfoundry.plan.learning_curve import Plan
+
+        return Plan(
+            tuple(self.sizes),
+            self.negatives,
+            self.repeats,
+            self.folds,
+            self.head,
+            self.metric,
+            seed=self.seed,
+        )
+
+    def _read(self) -> list[Measured]:
+        from radfoundry.plan.measured import read_curves
+
+        assert self.curve is not None  # the caller asked
+        return read_curves(self.curve)
+
+    def _measure(self) -> list[Measured]:
+        import numpy as np
+
+        from radfoundry.adapt.fits import Fits, processes
+        from radfoundry.cohort import read_cohort
+        from radfoundry.errors import InputError
+        from radfoundry.plan.forecast import check_goal
+        from radfoundry.plan.learning_curve import measure, split_rows
+        from radfoundry.plan.measured import chance_of
+        from radfoundry.studies.inputs import labelled
+
+        assert self.cohort is not None  # the caller asked
+        self.plan.check()
+        if not self.encoder and not self.features:
+            raise InputError("name at least one --encoder, or a table with --features")
+        cohort = read_cohort(self.cohort)
+        labels = [labelled(cohort, name) for name in self.target or (None,)]
+        for data in labels:
+            check_goal(self.metric, self.goal, chance_of(self.metric, float(data.y.mean())))
+        matrices = self._features(cohort)
+        fits = Fits(None if self.store is None else self.store / "fits")
+        found = []
+        for data in labels:
+            places = np.flatnonzero(np.isin(cohort.table["case_id"].astype(str), data.case_id))
+            x = {name: matrix[places] for name, matrix in matrices.items()}
+            whole = np.all([np.isfinite(v).all(axis=1) for v in x.values()], axis=0)
+            data = data.keep(whole, "no features")
+            if not whole.all():
+                print(
+                    f"{data.target}: {(~whole).sum()} cases without features were left out", file=sys.stderr
+                )
+            train, test = split_rows(data.cohort, data.y, self.design, seed=self.seed)
+            found += measure(
+                {name: v[whole] for name, v in x.items()}, data.y, data.patient, self.plan,
+                target=data.target,
+                train=train, test=test, fits=fits, jobs=processes(self.jobs),
+                log=lambda words: print(words, file=sys.stderr),
+            )  # fmt: skip
+        return found
+
+    def _features(self, cohort: Cohort) -> dict[str, np.ndarray]:
+        """Name to (n, p), NaN rows where a case has no features."""
+        from radfoundry.studies.inputs import matrix
+
+        found = {path.stem: read_features(path, cohort) for path in self.features}
+        if not self.encoder:
+            return found
+        from radfoundry import encoders
+
+        with tempfile.TemporaryDirectory(prefix="radfoundry-plan-") as scratch:
+            for name in self.encoder:
+                encoder = encoders.load(
+                    name, device=self.device, accept_licences=self.accept_licence, seed=self.seed
+                )
+                result = encoders.embed(cohort, encoder, self.store or scratch)
+                for case, column, message in result.failures:
+                    print(f"failed: case {case}, {column}: {message}", file=sys.stderr)
+                found[name] = matrix(cohort, result.embeddings)
+        return found
+
+    def _content(self, answers: list[Answer], measured: list[Measured]) -> dict[str, Any]:
+        from radfoundry.plan.forecast import cost
+        from radfoundry.plan.learning_curve import slope_against_final
+
+        rows = []
+        for f, tested, gain in answers:
+            m = f.measured
+            row = {
+                **f.as_dict(), "measured": [
+                    {"n": float(n), "mean": float(v), "sd": float(s)}
+                    for n, v, s in zip(m.n, m.mean, m.values.std(axis=0, ddof=1))
+                ],
+                "design": m.design, "back_test": tested.as_dict(),
+                "next_labels": None if gain is None else gain.as_dict(), "cost": None, "further_cost": None,
+            }  # fmt: skip
+            if self.prevalence is not None and f.usable:
+                for key, have in (("cost", 0.0), ("further_cost", float(m.n[-1]))):
+                    found = cost(f.n_at, self.prevalence, price=self.price, have=have, level=self.level)
+                    row[key] = None if found is None else found.as_dict()
+            rows.append(row)
+        return {"format": 1, "goal": self.goal, "curves": rows, "early_slope": slope_against_final(measured)}
+
+    def _write(self, out: Path, answers: list[Answer], content: dict[str, Any]) -> None:
+        import pandas as pd
+
+        from radfoundry.cli.evaluate import _whole
+
+        table = pd.concat([f.measured.table() for f, _, _ in answers], ignore_index=True).to_csv(index=False)
+        record = jsonlib.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        if out.suffix in (".json", ".csv"):
+            return _whole(out, record if out.suffix == ".json" else table)
+        _whole(out / "curves.csv", table)
+        _whole(out / "forecast.json", record)
+        self._draw(out, [f for f, _, _ in answers])
+        print(f"written to {out}", file=sys.stderr)
+
+    def _draw(self, out: Path, forecasts: list[Forecast]) -> None:
+        from radfoundry.report import curve_figures
+        from radfoundry.report.figures import save
+        from radfoundry.studies.samples_needed import line
+
+        panels: dict[str, dict[str, curve_figures.Line]] = {}
+        for f in forecasts:
+            panels.setdefault(f.measured.target, {})[f.measured.name] = line(f)
+        first = forecasts[0].measured
+        if len(panels) == 1:
+            drawn = curve_figures.learning_curve(
+                next(iter(panels.values())), self.goal, metric=first.metric, chance=first.chance
+            )
+        else:
+            drawn = curve_figures.small_multiples(panels, self.goal, metric=first.metric, chance=first.chance)
+        save(drawn[0], out / "learning_curve")
+
+
+Answer = tuple["Forecast", "BackTest", "Gain | None"]
+
+
+def read_features(path: Path, cohort: Cohort) -> np.ndarray:
+    """(n, p) numbers of a feature table in the cohort's order; NaN rows for cases that it lacks.
+
+    Raises TableError for a table without case_id, with a case twice, without numbers, or with none of the
+    cases.
+    """
+    import pandas as pd
+
+    from radfoundry.errors import TableError
+
+    try:
+        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+    except FileNotFoundError as cause:
+        raise TableError(f"{path}: no such file. Check the path") from cause
+    except (ValueError, OSError) as cause:  # pandas and pyarrow say what they dislike in either
+        raise TableError(f"{path.name}: not readable as a table ({cause})") from cause
+    if "case_id" not in table:
+        raise TableError(
+            f"{path.name}: no column 'case_id'. A feature table has case_id and one column a feature"
+        )
+    table = table.assign(case_id=table["case_id"].astype(str))
+    if table["case_id"].duplicated().any():
+        twice = table.loc[table["case_id"].duplicated(), "case_id"].iloc[0]
+        raise TableError(f"{path.name}: case {twice!r} is there twice. A feature table has one row a case")
+    numbers = table.set_index("case_id").drop(columns=["patient_id"], errors="ignore").select_dtypes("number")
+    if numbers.shape[1] == 0:
+        raise TableError(f"{path.name}: no column of numbers. A feature table has one column a feature")
+    found = numbers.reindex(cohort.table["case_id"].astype(str)).to_numpy(float)
+    if not table["case_id"].isin(cohort.table["case_id"].astype(str)).any():
+        raise TableError(f"{path.name}: no case_id of {cohort.name} occurs in it. Use the same case ids")
+    return found
+
+
+def text(answers: list[Answer], content: dict[str, Any]) -> str:
+    """The measured means, then a paragraph a curve."""
+    from radfoundry.cli.evaluate import aligned
+
+    sizes = sorted({n for f, _, _ in answers for n in f.measured.n})
+    table = [["curve", *(f"n={n:g}" for n in sizes)]]
+    for f, _, _ in answers:
+        by = dict(zip(f.measured.n, f.measured.mean))
+        table.append([f.measured.label, *(f"{by[n]:.3f}" if n in by else "" for n in sizes)])
+    blocks = [f"mean {answers[0][0].measured.metric} by positives in training\n{aligned(table)}"]
+    for (f, tested, gain), row in zip(answers, content["curves"]):
+        lines = [f.sentence, *_back(tested), *([gain.sentence] if gain else []), *_costs(row)]
+        blocks.append("\n".join([*lines, *(f"note: {note}" for note in f.notes)]))
+    slope = content["early_slope"]
+    if slope["rho"] is not None:
+        blocks.append(
+            f"Early slope against the final value over {slope['n']} curves: Spearman {slope['rho']:.2f} "
+            f"(p = {slope['p']:.3f})."
+        )
+    return "\n\n".join(blocks)
+
+
+def _back(tested: BackTest) -> list[str]:
+    if not tested.rows:
+        return [
+            f"No back-test: no size above {tested.largest:g} positives was measured, or too few up to there."
+        ]
+    last = tested.rows[-1]
+    return [
+        f"Back-test: from {tested.largest:g} positives or fewer, {last['forecast']:.3f} "
+        f"({last['low']:.3f} to "
+        f"{last['high']:.3f}) was forecast for {last['n']:g}, {last['observed']:.3f} was observed; mean "
+        "absolute error "
+        f"{tested.mae:.3f}, {tested.coverage:.0%} of {len(tested.rows)} sizes inside their interval."
+    ]
+
+
+def _costs(row: dict[str, Any]) -> list[str]:
+    found = row["cost"]
+    if found is None:
+        return []
+    budget = "" if found["budget"] is None else f", budget {found['budget']:,.0f}"
+    further = row["further_cost"]
+    more = math.ceil(further["cases"])
+    return [
+        f"At a prevalence of {found['prevalence']:g} that is {found['cases']:,.0f} cases to label "
+        f"({found['low']:,.0f} to "
+        f"{found['high']:,.0f}){budget}; {more:,} of them beyond the {row['largest']['n']:g} positives "
+        "in hand."
+    ]
