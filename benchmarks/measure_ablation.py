@@ -66,8 +66,8 @@ def fmcib(work: Path) -> list[Path]:
             "\n".join(lines)
             + f"\n{sets}"
             + (
-                f"cohort: cohort.csv\ntarget: {target}\nvary:\n  selector: [none, anova]\n  k: [50]\n"
-                "  classifier: [logistic, svm-rbf, knn, lda]\nreference: {selector: none}\nrepeats: 10\n"
+                f"cohort: cohort.csv\ntarget: {target}\nvary:\n"
+                "  classifier: [logistic, svm-rbf, knn, lda]\nrepeats: 10\n"
             )
         )
         grids.append(work / f"{target}.yaml")
