@@ -464,6 +464,12 @@ def test_a_result_prints_itself_and_goes_to_json() -> None:
     given_n = validate_model(0.2, 0.78, n=1000)
     assert given_n.binding is None
     assert "with 1000 cases" in str(given_n)
+    met = {c.name: c.met for c in given_n.criteria}
+    assert met == {"observed/expected": False, "calibration slope": False, "AUC": True}
+    assert [line.endswith("not met") for line in str(given_n).splitlines()[4:7]] == [True, True, False]
+    assert [c["met"] for c in given_n.as_dict()["criteria"]] == [False, False, True]
+    assert all(c.met for c in found.criteria)
+    assert compare_aucs(0.8, 0.7, 0.5, n=60).criteria[0].met is None
 
 
 def test_trade_off_falls_with_n_and_passes_the_answer() -> None:

@@ -33,6 +33,16 @@ class Criterion:
         """How reached relates to target when it is met: a width at most, a power at least."""
         return "≥" if self.quantity in AT_LEAST else "≤"
 
+    @property
+    def met(self) -> bool | None:
+        """Whether the target is reached; None where there is none."""
+        if self.target is None:
+            return None
+        slack = 1e-9 * abs(self.target)
+        if self.symbol == "≥":
+            return self.reached >= self.target - slack
+        return self.reached <= self.target + slack
+
 
 AT_LEAST = ("power", "expected shrinkage")
 
@@ -66,7 +76,7 @@ class Requirement:
         classes = f" ({self.n_positive} positive, {self.n_negative} negative)"
         classes = "" if self.n_positive is None else classes
         lines = [f"{self.question}: {'with' if self.given else 'needs'} {self.n} cases{classes}", ""]
-        lines += _table(self.criteria, self.n, self.given)
+        lines += _table(self.criteria, self.n)
         if self.binding and len(self.criteria) > 1:
             lines += ["", f"binding   {self.binding}"]
         lines += ["", *(_wrapped("assumed", [f"{k} {_value(v)}" for k, v in self.assumptions.items()]))]
@@ -77,15 +87,19 @@ class Requirement:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready; NaN and infinity become null."""
-        return {"format": 1, **_plain(asdict(self)), "binding": self.binding}
+        content = {"format": 1, **_plain(asdict(self)), "binding": self.binding}
+        for row, criterion in zip(content["criteria"], self.criteria, strict=True):
+            row["met"] = criterion.met
+        return content
 
 
-def _table(criteria: tuple[Criterion, ...], n: int, given: bool) -> list[str]:
-    rows = [["criterion", "needs", "asked for", f"at {n} cases"]]
+def _table(criteria: tuple[Criterion, ...], n: int) -> list[str]:
+    rows = [["criterion", "needs", "asked for", f"at {n} cases", ""]]
     for c in criteria:
         asked = "" if c.target is None else f"{c.quantity} {c.symbol} {c.target:.3g}"
         rows.append([c.name, "" if c.needs is None else str(c.needs), asked, f"{c.quantity} {c.reached:.4f}"])
-    used = [i for i in range(4) if any(row[i] for row in rows[1:])]
+        rows[-1].append("not met" if c.met is False else "")
+    used = [i for i in range(5) if any(row[i] for row in rows[1:])]
     widths = {i: max(len(row[i]) for row in rows) for i in used}
     text = ["  ".join(row[i].ljust(widths[i]) for i in used).rstrip() for row in rows]
     return [text[0], "  ".join("-" * widths[i] for i in used), *text[1:]]
