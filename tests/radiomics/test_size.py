@@ -58,3 +58,15 @@ def test_two_voxels_of_one_row() -> None:
 def test_empty_mask_is_refused() -> None:
     with pytest.raises(InputMismatch, match="is empty"):
         size_features(*_mask(np.zeros((4, 4, 4), bool), (1.0, 1.0, 1.0)))
+
+
+def test_diameter_is_that_of_every_pair_of_corners() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(5):
+        found = rng.random((6, 5, 7)) < 0.15
+        corners = np.unique(
+            (np.argwhere(found)[:, None] + np.indices((2, 2, 2)).reshape(3, 8).T).reshape(-1, 3), axis=0
+        )
+        apart = (corners[:, None] - corners[None]) * (1.0, 2.0, 0.5)
+        expected = np.sqrt((apart**2).sum(axis=2)).max()
+        assert size_features(*_mask(found, (1.0, 2.0, 0.5)))[2] == pytest.approx(expected)

@@ -139,7 +139,8 @@ def _check_bins(volume: Volume, settings: RadiomicsSettings) -> None:
         unit = "normalised" if settings.normalise != "none" else f"in {volume.unit}"
         raise InputMismatch(
             f"{_where(volume)} is {unit}, where bins of fixed width have no place to begin. Give a number of "
-            "bins (radiomics:mr, or bin_width=none,bin_number=32), or a range: resegment=LOW+HIGH"
+            "bins (radiomics:mr, or bin_width=none,bin_number=32), or a range (resegment=LOW+HIGH). If it is "
+            "CT, say so: `modality: CT` in cohort.yaml"
         )
 
 

@@ -57,7 +57,10 @@ def _diameter(found: np.ndarray, affine: np.ndarray) -> float:
     from scipy.spatial import ConvexHull
     from scipy.spatial.distance import pdist
 
-    inside = np.argwhere(found)
+    columns = np.argwhere(found.any(axis=2))  # the ends of each column along K: no other voxel is farthest
+    along = found[columns[:, 0], columns[:, 1]]
+    first, last = along.argmax(axis=1), found.shape[2] - 1 - along[:, ::-1].argmax(axis=1)
+    inside = np.concatenate([np.column_stack([columns, end]) for end in (first, last)])
     steps = np.array(np.meshgrid((0, 1), (0, 1), (0, 1), indexing="ij")).reshape(3, 8).T
     corners = np.unique((inside[:, None, :] + steps[None]).reshape(-1, 3), axis=0)
     hull = corners[ConvexHull(corners).vertices]  # corners of voxels always span three dimensions
