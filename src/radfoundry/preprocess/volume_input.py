@@ -336,8 +336,6 @@ def _linear(array: np.ndarray, axis: int, position: np.ndarray, fill: float | No
     whole = np.round(position)
     if np.abs(position - whole).max() < FLAT and whole.min() >= 0 and whole.max() < n:
         return np.take(array, whole.astype(np.intp), axis)
-    if fill is None:
-        position = np.clip(position, 0, n - 1)
     lower = np.floor(position).astype(np.intp)
     weight = (position - lower).astype(np.float32)
     tall = [-1 if a == axis else 1 for a in range(3)]
