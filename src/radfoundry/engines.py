@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import re
+import socket
 import sys
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, Literal
@@ -24,6 +27,15 @@ RETRIES = 5
 LARGE = 100_000
 """Bytes above which an argument is put into Ray's object store, once for all tasks that share it."""
 
+WAIT_S = 10.0
+"""How long a cluster's port may take to answer."""
+
+SETTINGS = {
+    "RAY_NUM_REDIS_GET_RETRIES": "2",  # else 20 tries of 40 s each, where what answers is not Ray
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing about a hospital's computations is sent anywhere
+}
+"""Ray's settings, unless the environment has its own."""
+
 
 def run(
     function: Callable[..., Any],
@@ -32,15 +44,18 @@ def run(
     engine: Engine = "local",
     jobs: int = 1,
     address: str | None = None,
+    gpus: float = 0,
 ) -> Generator[tuple[int, Any], None, None]:
     """(index of the task, its result) of every task, in the order in which they finish.
 
     function: a function of a module. jobs: processes here; with Ray and no address, its CPUs. address: a Ray
-    cluster (`auto`, `HOST:PORT`, `ray://HOST:PORT`); every node needs radfoundry installed.
-    Raises what a task raises; MissingExtra without Ray; RunError when the cluster cannot be reached.
+    cluster (`auto`, `HOST:PORT`, `ray://HOST:PORT`); every node needs radfoundry installed. gpus: GPUs that a
+    task needs, for Ray to find a free one. Where Ray runs in this process already, that is what is used.
+    Raises what a task raises; MissingExtra without Ray; RunError when the cluster cannot be reached, has no
+    such GPU, or lost one task too often.
     """
     if engine == "ray":
-        yield from _on_ray(function, tasks, jobs, address)
+        yield from _on_ray(function, tasks, jobs, address, gpus)
     elif jobs == 1 or len(tasks) < 2:
         for index, task in enumerate(tasks):
             yield index, function(*task)
@@ -58,17 +73,24 @@ def _numbered(index: int, function: Callable[..., Any], task: tuple[Any, ...]) -
 
 
 def _on_ray(
-    function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], jobs: int, address: str | None
+    function: Callable[..., Any],
+    tasks: Sequence[tuple[Any, ...]],
+    jobs: int,
+    address: str | None,
+    gpus: float,
 ) -> Generator[tuple[int, Any], None, None]:
+    for name, value in SETTINGS.items():  # read while Ray is imported
+        os.environ.setdefault(name, value)
     ray = require("ray", extra="ray")
     ours = not ray.is_initialized()
     if ours:
         _connect(ray, jobs, address)
+    waiting: dict[Any, int] = {}
     try:
+        _require(ray.cluster_resources(), CPU=1, GPU=gpus)
         # A dead worker is Ray's to replace; an error that the task raised itself is not tried again.
-        remote = ray.remote(num_cpus=1, max_retries=RETRIES, retry_exceptions=False)(function)
+        remote = ray.remote(num_cpus=1, num_gpus=gpus, max_retries=RETRIES, retry_exceptions=False)(function)
         shared: dict[int, Any] = {}
-        waiting = {}
         for index, task in enumerate(tasks):
             waiting[remote.remote(*(_put(ray, item, shared) for item in task))] = index
         while waiting:
@@ -78,12 +100,17 @@ def _on_ray(
     finally:
         if ours:
             ray.shutdown()
+        else:  # after an error or Ctrl-C nobody waits for the others
+            for reference in waiting:
+                ray.cancel(reference, force=True)
 
 
 def _connect(ray: Any, jobs: int, address: str | None) -> None:
     """A cluster of that address; without one, a cluster of this machine for as long as the work lasts."""
     size = {} if address else {"num_cpus": max(1, jobs), "include_dashboard": False}
     try:
+        if address:
+            _knock(address)
         ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **size)
     except Exception as cause:  # ConnectionError, ValueError or RuntimeError, by the kind of address
         where = f"the Ray cluster at {address!r}" if address else "a Ray cluster on this machine"
@@ -91,6 +118,23 @@ def _connect(ray: Any, jobs: int, address: str | None) -> None:
             f"{where} cannot be reached ({_first_line(cause)}). Start one with `ray start --head` and give "
             "its address, leave --ray-address out to use this machine, or use --engine local"
         ) from cause
+
+
+def _knock(address: str) -> None:
+    """OSError when nobody answers at HOST:PORT; Ray itself would go on asking for a quarter of an hour."""
+    stated = os.environ.get("RAY_ADDRESS", "") if address == "auto" else address
+    if found := re.fullmatch(r"(?:ray://)?\[?(?P<host>[^\[\]/]+?)\]?:(?P<port>\d+)", stated):
+        socket.create_connection((found["host"], int(found["port"])), timeout=WAIT_S).close()
+
+
+def _require(found: dict[str, float], **needed: float) -> None:
+    """A task that no node can ever take would wait for ever."""
+    for name, least in needed.items():
+        if found.get(name, 0) < least:
+            raise RunError(
+                f"the Ray cluster has {found.get(name, 0):g} {name}s, and each task needs {least:g}. Add "
+                "a node that has them (see `ray status`), or use --engine local"
+            )
 
 
 def _put(ray: Any, item: Any, shared: dict[int, Any]) -> Any:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from radfoundry.encoders import Encoder
     from radfoundry.encoders.embed import EmbedResult
     from radfoundry.encoders.extract import Extractor
+    from radfoundry.encoders.shards import Done
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,13 @@ class Embed:
     """Branch, tag or commit of the weights."""
     seed: int = 0
     """For controls and random encoders."""
+    engine: Literal["local", "ray"] = "local"
+    """local (this process) or ray: parts of the cohort go to the workers of a Ray cluster."""
+    ray_address: str | None = None
+    """Ray cluster: auto or HOST:PORT; without it a cluster of this machine. Store, images and --weights must
+    lie on a file system that every node mounts under the same path."""
+    shards: int | None = None
+    """Parts for Ray, 16 by default; at most so many workers are busy at once."""
     export: Path | None = None
     """Also write this cohort's vectors to one Parquet file."""
     why: str | None = None
@@ -75,7 +83,10 @@ class Embed:
             return 0
         from radfoundry.cohort import read_cohort
         from radfoundry.encoders.extractors import is_extractor
+        from radfoundry.errors import RadfoundryError
 
+        if self.engine == "local" and (self.ray_address is not None or self.shards is not None):
+            raise RadfoundryError("--ray-address and --shards go with --engine ray: add it or leave them out")
         cohort = read_cohort(self.cohort)
         Store(self.store)  # a wrong folder is refused before the weights are loaded
         maker, result = (self._extract if is_extractor(self.encoder) else self._embed)(cohort)
@@ -89,44 +100,57 @@ class Embed:
         from radfoundry.encoders.extract import extract
 
         extractor = extractors.load(self.encoder)
+        options: dict[str, Any] = {
+            "columns": self.columns or None, "mask": self.mask, "label": self.label, "workers": self.workers,
+        }  # fmt: skip
+        done = self._on_workers(cohort, extractor, {}, {**options, "workers": 1})
         result = extract(
             cohort,
             extractor,
             self.store,
-            columns=self.columns or None,
-            mask=self.mask,
-            label=self.label,
-            workers=self.workers,
             processes=self.workers if self.workers > 1 and extractor.dim > 3 else 0,  # sizes take no time
             quiet=self.quiet,
+            **options,
         )
-        return extractor, result
+        return extractor, self._with(done, result)
 
     def _embed(self, cohort: Cohort) -> tuple[Encoder, EmbedResult]:
         from radfoundry import encoders
 
-        encoder = encoders.load(
-            self.encoder,
-            weights=self.weights,
-            revision=self.revision,
-            device=self.device,
-            precision=self.precision,
-            accept_licences=self.accept_licence,
-            seed=self.seed,
-        )
-        result = encoders.embed(
-            cohort,
-            encoder,
-            self.store,
-            columns=self.columns or None,
-            lesion=self.lesion,
-            mask=self.mask,
-            label=self.label,
-            batch_size=self.batch_size,
-            workers=self.workers,
+        loading: dict[str, Any] = {
+            "weights": self.weights, "revision": self.revision, "device": self.device,
+            "precision": self.precision, "accept_licences": self.accept_licence, "seed": self.seed,
+        }  # fmt: skip
+        options: dict[str, Any] = {
+            "columns": self.columns or None, "lesion": self.lesion, "mask": self.mask, "label": self.label,
+            "batch_size": self.batch_size, "workers": self.workers,
+        }  # fmt: skip
+        encoder = encoders.load(self.encoder, **loading)
+        done = self._on_workers(cohort, encoder, loading, options)
+        result = encoders.embed(cohort, encoder, self.store, quiet=self.quiet, **options)
+        return encoder, self._with(done, result)
+
+    def _on_workers(
+        self, cohort: Cohort, maker: Encoder | Extractor, loading: dict[str, Any], options: dict[str, Any]
+    ) -> Done | None:
+        """Let the workers of a cluster fill the store, if asked for."""
+        if self.engine == "local":
+            return None
+        from radfoundry.encoders import shards
+
+        job = shards.Job(self.encoder, self.store, loading, options)
+        return shards.run(
+            cohort, job, maker, engine=self.engine, shards=self.shards, address=self.ray_address,
             quiet=self.quiet,
-        )
-        return encoder, result
+        )  # fmt: skip
+
+    @staticmethod
+    def _with(done: Done | None, result: EmbedResult) -> EmbedResult:
+        if done is None:
+            return result
+        for case_id, column, message in done.only_there(result):
+            print(f"done here, not by a worker: case {case_id}, {column}: {message}", file=sys.stderr)
+        return done.added_to(result)
 
     def _print(self, encoder: Encoder | Extractor, result: EmbedResult) -> None:
         for case_id, column, message in result.failures:
