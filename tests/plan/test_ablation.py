@@ -249,8 +249,8 @@ def test_a_control_at_chance_holds_and_one_that_works_is_named(strong: tuple) ->
     assert not verdicts.against_original(made_, made_, cases, "x").held
     shuffled = [c for c in result.cells if c.labels == "shuffled"]
     assert [c.features for c in shuffled] == ["made"]
-    assert verdicts.at_chance(verdicts.one_cell(result, shuffled[0]), "shuffled labels").held
-    wrong = verdicts.at_chance(made_, "shuffled labels")
+    assert verdicts.at_chance(verdicts.one_cell(result, shuffled[0]), verdicts.SHUFFLED).held
+    wrong = verdicts.at_chance(made_, verdicts.SHUFFLED)
     assert not wrong.held and "should be at chance and is not" in wrong.sentence
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from radfoundry.encoders import weights
 from radfoundry.encoders.card import APACHE, RADIOLOGY_2D, EncoderCard
@@ -12,6 +13,7 @@ from radfoundry.encoders.encoder import Backend
 from radfoundry.encoders.torch_backend import plain_backend, seeded
 from radfoundry.optional import require
 from radfoundry.preprocess.recipe import IMAGENET_MEAN, IMAGENET_STD, Recipe
+from radfoundry.preprocess.volume_recipe import VolumeRecipe, Window
 
 if TYPE_CHECKING:
     from radfoundry.encoders.nets.efficientnet_lite import EfficientNetLite0
@@ -42,6 +44,42 @@ CARD = EncoderCard(
         "the centre crop loses the lateral edges of landscape films",
     ),
 )
+
+LESION = replace(
+    CARD,
+    name="efficientnet-lite0-lesion",
+    title="EfficientNet-Lite0, ImageNet-1k, nine axial slices through a lesion in CT",
+    modalities=("CT",),
+    colour=False,
+    recipe=VolumeRecipe(
+        "SPL", Window(-1000.0, 400.0), spacing_mm=(2.0, 0.5, 0.5), size=(9, 96, 96), crop="roi",
+        border="centred", channels=3, bag=True,
+    ),
+    output="mean over slices of the global average of the last feature map, after BN and ReLU6",
+    traps=(
+        "trained on photographs: on CT it sees texture and edges, not findings",
+        "48 mm in plane and 18 mm across: a larger lesion is cut, a small one comes with its surroundings",
+        "2D: it never sees two slices at once",
+        "the card's own choice of window, spacing and slices; nobody has published it",
+    ),
+)  # fmt: skip
+
+
+@register(LESION)
+def build_lesion(request: Request) -> Backend:
+    """The same network over the slices of a bag, averaged."""
+    net = build_efficientnet_lite0(pretrained=False, seed=request.seed)
+    return plain_backend(
+        net, request, None if request.random else weights_path(request), embed=_mean_over_slices
+    )
+
+
+def _mean_over_slices(net: Any, bag: Any) -> Any:
+    """bag: (slices, 3, rows, columns) in 0..1 -> (1, 1280)."""
+    import torch
+
+    mean, std = (torch.tensor(v, device=bag.device).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+    return net.embed((bag - mean) / std).mean(dim=0, keepdim=True)
 
 
 @register(CARD)

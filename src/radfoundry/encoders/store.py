@@ -113,10 +113,7 @@ class Store:
 
     def create(self, encoder: Described) -> None:
         """Make the folders of the store and of an encoder; OSError where that is not possible."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        head = self.path / "store.json"
-        if not head.exists():
-            write_whole(head, json.dumps({"format": FORMAT, "what": "radfoundry embeddings"}).encode())
+        self.mark()
         description = {
             "format": FORMAT,
             "fingerprint": encoder.fingerprint,
@@ -125,6 +122,13 @@ class Store:
         }
         folder = self.path / _folder_name(encoder.name, encoder.fingerprint)
         Shelf(folder, encoder.dim).create(description)
+
+    def mark(self) -> None:
+        """Make the folder and say in it that it is a store; OSError where that is not possible."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        head = self.path / "store.json"
+        if not head.exists():
+            write_whole(head, json.dumps({"format": FORMAT, "what": "radfoundry embeddings"}).encode())
 
     def encoders(self) -> list[dict[str, Any]]:
         """What is known of each encoder here: folder, fingerprint, dim, provenance."""

@@ -45,15 +45,23 @@ def pooled(module: Any, batch: Any) -> Any:
 
 
 def plain_backend(
-    net: torch.nn.Module, request: Request, path: Path | None, *, ignore: tuple[str, ...] = ()
+    net: torch.nn.Module,
+    request: Request,
+    path: Path | None,
+    *,
+    ignore: tuple[str, ...] = (),
+    embed: Callable[[Any, Any], Any] = pooled,
 ) -> Backend:
-    """A network of `nets` with the state dict at `path`, or as it is when path is None (a random twin)."""
+    """A network of `nets` with the state dict at `path`, or as it is when path is None (a random twin).
+
+    embed: (network, batch) to vectors.
+    """
     if path is None:
         digest, verified = weights.text_digest(request.card.name, request.seed), True
     else:
         digest, verified = weights.verified_digest(path, request.card)
         weights.load_strict(net, weights.read_state_dict(path), path, ignore=ignore)
-    forward, engine = runner(net, request, pooled)
+    forward, engine = runner(net, request, embed)
     return Backend(forward, engine, digest, verified=verified)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from radfoundry.audit.comparison import Comparison as Paired
 from radfoundry.audit.comparison import adds_over
@@ -28,6 +29,8 @@ from radfoundry.evaluate.compare import (
 from radfoundry.plan.ablation import Ablation, Cases
 from radfoundry.plan.grid import FACTORS, Cell, Grid
 from radfoundry.types import Estimate
+
+SHUFFLED = "shuffled labels"
 
 ROPE = 0.02
 """Half-width, in AUC, of what counts as practically the same."""
@@ -149,8 +152,17 @@ class Control:
 
 
 def at_chance(selected: Selected, kind: str) -> Control:
-    """Whether a control's interval reaches down to one half."""
+    """Whether a control's interval reaches down to one half.
+
+    Labels are shuffled anew in each repeat, so the repeats are independent draws under chance and make the
+    interval (Student's t); the folds of one repeat share a shuffle and would make it too narrow.
+    """
     e = mean_auc(selected)
+    areas = selected.folds.groupby("repeat")["auroc"].mean().to_numpy()
+    if kind == SHUFFLED and len(areas) > 1:
+        half = float(stats.t.ppf(0.975, len(areas) - 1) * areas.std(ddof=1) / math.sqrt(len(areas)))
+        low, high = max(0.0, e.value - half), min(1.0, e.value + half)
+        e = replace(e, low=low, high=high, method=f"{len(areas)} shuffles, Student's t over them")
     held = e.low <= 0.5
     words = f"AUC {e.value:.2f} (95% CI {e.low:.2f} to {e.high:.2f})"
     text = (

@@ -18,6 +18,10 @@ STUDIES: dict[str, str] = {
     "from atelectasis, here and at another site?",
     "foreign_body_aspiration": "S13 · On a small imbalanced cohort, do embeddings with classical heads match "
     "transfer learning?",
+    "samples_needed": "S5 · How many positive cases must be labelled to reach a goal, with which encoder, "
+    "and is it within reach?",
+    "embeddings_vs_radiomics": "S9 · Does an embedding of a lesion tell more than radiomics, size and age, "
+    "and which choices matter?",
 }
 
 

@@ -26,6 +26,7 @@ import pandas as pd
 from radfoundry import engines
 from radfoundry.adapt.fits import processes
 from radfoundry.cohort import Cohort, read_cohort
+from radfoundry.encoders.store import Store
 from radfoundry.errors import InputError
 from radfoundry.plan import tables, verdicts
 from radfoundry.plan.ablation import Ablation, Cases, ablate
@@ -119,6 +120,7 @@ def run_grid(
     data = data.keep(found.complete, "not in every feature table")
     run.add_data(cohort.name, cohort.digest(), len(cohort))
     run.hide([*data.patient, *data.case_id])
+    Store(store).mark()  # kept cells lie beside vectors, in whichever order the two are made
     matrices = {name: matrix[found.complete] for name, matrix in found.matrices.items()}
     cases = Cases(data.y, data.patient, data.case_id, matrices)
     result = ablate(
@@ -225,7 +227,7 @@ def _controls(grid: Grid, chosen: Mapping[str, Selected], result: Ablation, case
     for cell in result.cells:
         if cell.labels == "shuffled":
             one = replace(verdicts.one_cell(result, cell), name=f"{cell.features} with shuffled labels")
-            found.append(verdicts.at_chance(one, "shuffled labels"))
+            found.append(verdicts.at_chance(one, verdicts.SHUFFLED))
     for name, one in chosen.items():
         spec = grid.features[name]
         if spec.role == "control" and spec.of in chosen:
