@@ -109,6 +109,8 @@ def test_fit_that_does_not_converge_is_said_to_and_has_no_weight() -> None:
     rng = np.random.default_rng(1)
     value = 0.9 - 0.6 * N**-0.7 + 0.01 * rng.standard_normal(len(N))
     assert not fit(N, value, 0.01, max_steps=1).converged
+    mixed = stack(N, value, 0.01, families=("power", "log"), max_steps=1)
+    assert mixed.weights == (0.0, 1.0)
     with pytest.raises(NotEnoughData, match="no curve family converged"):
         stack(N, value, 0.01, families=("power", "weibull"), max_steps=1)
 

@@ -88,6 +88,7 @@ def test_band_holds_the_fit_and_n_rises_with_the_goal(a: float, b: float, gamma:
     found = [forecast(measured, goal, draws=200) for goal in (0.7, 0.8, 0.9)]
     band = found[0].band
     assert (band["low"] <= band["fit"]).all() and (band["fit"] <= band["high"]).all()
+    assert (band["low"] < band["fit"]).mean() > 0.5 and (band["fit"] < band["high"]).mean() > 0.5
     usable = [f for f in found if f.usable]
     for less, more in itertools.pairwise(usable):
         assert less.n_at <= more.n_at and less.low <= more.low and less.high <= more.high
@@ -136,6 +137,10 @@ def test_back_test_sees_nothing_of_the_larger_sizes() -> None:
     other = Measured(n, np.where(n > 50, 0.6, one.values))
     first, second = (back_test(c, 0.9).rows[0]["forecast"] for c in (one, other))
     assert first == second
+    assert (
+        "Do not trust" in back_test(other, 0.9).sentence
+        and "Do not trust" not in back_test(one, 0.9).sentence
+    )
 
 
 def test_next_labels_of_a_flat_and_of_a_steep_curve() -> None:
@@ -144,8 +149,10 @@ def test_next_labels_of_a_flat_and_of_a_steep_curve() -> None:
     steep = next_labels(forecast(curve(0.99, 0.9, 0.4, noise=0.002), 0.95))
     assert flat is not None and flat.stop and abs(flat.gain) < 0.002 and "stop" in flat.sentence
     assert steep is not None and not steep.stop and steep.gain > 0.005
+    assert steep.worth == 0.005
     rare = next_labels(forecast(curve(0.99, 0.9, 0.4, noise=0.002), 0.95), prevalence=0.1)
     assert rare is not None and rare.positives == pytest.approx(1) and rare.gain < steep.gain
+    assert rare.worth == pytest.approx(0.0005) and not rare.stop
 
 
 def test_cost_follows_the_negative_binomial() -> None:

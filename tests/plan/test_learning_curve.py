@@ -160,9 +160,7 @@ def test_curve_rises_with_signal_and_stays_at_chance_without() -> None:
     signal, nothing = measure({"signal": x, "noise": noise}, y, patient, plan, target="ila")
     assert signal.mean[-1] > signal.mean[0] + 0.05 and signal.mean[-1] > 0.8
     assert abs(nothing.mean[-1] - 0.5) < 0.1
-    pool = make_chains(y, patient, plan)
-    fewest = min(y.sum() - y[c.test].sum() for c in pool.chains)
-    assert (signal.label, signal.pool_positives, signal.test_cases) == ("ila, signal", fewest, 400)
+    assert (signal.label, signal.pool_positives, signal.test_cases) == ("ila, signal", 160, 400)
 
 
 def test_test_error_is_delongs_with_a_fixed_test_part() -> None:

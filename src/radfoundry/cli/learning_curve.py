@@ -71,7 +71,7 @@ class LearningCurve:
     price: float | None = None
     """Price of labelling one case: turns cases into a budget."""
     worth: float = 0.005
-    """Gain of the metric by ten further labels that would be worth them."""
+    """Gain of the metric that ten more positives must be able to bring to be worth their labels."""
     level: float = 0.9
     """Level of the intervals."""
     draws: int = 1000
@@ -305,7 +305,7 @@ def text(answers: list[Answer], content: dict[str, Any]) -> str:
         table.append([f.measured.label, *(f"{by[n]:.3f}" if n in by else "" for n in sizes)])
     blocks = [f"mean {answers[0][0].measured.metric} by positives in training\n{aligned(table)}"]
     for (f, tested, gain), row in zip(answers, content["curves"]):
-        lines = [f.sentence, *_back(tested), *([gain.sentence] if gain else []), *_costs(row)]
+        lines = [f.sentence, tested.sentence, *([gain.sentence] if gain else []), *_costs(row)]
         blocks.append("\n".join([*lines, *(f"note: {note}" for note in f.notes)]))
     slope = content["early_slope"]
     if slope["rho"] is not None:
@@ -314,21 +314,6 @@ def text(answers: list[Answer], content: dict[str, Any]) -> str:
             f"(p = {slope['p']:.3f})."
         )
     return "\n\n".join(blocks)
-
-
-def _back(tested: BackTest) -> list[str]:
-    if not tested.rows:
-        return [
-            f"No back-test: no size above {tested.largest:g} positives was measured, or too few up to there."
-        ]
-    last = tested.rows[-1]
-    return [
-        f"Back-test: from {tested.largest:g} positives or fewer, {last['forecast']:.3f} "
-        f"({last['low']:.3f} to "
-        f"{last['high']:.3f}) was forecast for {last['n']:g}, {last['observed']:.3f} was observed; mean "
-        "absolute error "
-        f"{tested.mae:.3f}, {tested.coverage:.0%} of {len(tested.rows)} sizes inside their interval."
-    ]
 
 
 def _costs(row: dict[str, Any]) -> list[str]:
@@ -340,7 +325,6 @@ def _costs(row: dict[str, Any]) -> list[str]:
     more = math.ceil(further["cases"])
     return [
         f"At a prevalence of {found['prevalence']:g} that is {found['cases']:,.0f} cases to label "
-        f"({found['low']:,.0f} to "
-        f"{found['high']:,.0f}){budget}; {more:,} of them beyond the {row['largest']['n']:g} positives "
-        "in hand."
+        f"({found['low']:,.0f} to {found['high']:,.0f}){budget}; {more:,} of them beyond the "
+        f"{row['largest']['n']:g} positives in hand."
     ]

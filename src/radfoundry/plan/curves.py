@@ -1,10 +1,9 @@
 """Families of learning curves, and their bounded, weighted fit.
 
 Every family is `m(n) = a + b g(n; shape)` with b >= 0 and g rising in n (the number of positives), so that
-only
-the shape is searched and a and b follow by weighted least squares within their bounds (separable least
-squares,
-Golub and Pereyra 1973). Where g ends at 0, a is the plateau. The families, named as in Viering and Loog 2023:
+only the shape is searched and a and b follow by weighted least squares within their bounds (separable least
+squares, Golub and Pereyra 1973). Where g ends at 0, a is the plateau. The families, named as in Viering and
+Loog 2023:
 
     power        a − b n^(−γ)                 exponential   a − b exp(−γ n)
     log          a + b log(n)                 ilog2         a − b / log(n)
@@ -39,8 +38,8 @@ Shape = Callable[[np.ndarray, np.ndarray], np.ndarray]
 class Family:
     """One form of learning curve.
 
-    shape: (n (S,), theta (T, q)) to g, (T, S). inverse: (gap, theta) to the n at which g = −gap, where
-    gap > 0; None for a family without plateau. low, high: bounds of theta, as multiples of n where `scaled`.
+    shape: (n (S,), theta (T, q)) to g, (T, S). inverse: (gap, theta) to the n at which g = −gap, where gap >
+    0; None for a family without plateau. low, high: bounds of theta, as multiples of n where `scaled`.
     """
 
     name: str
@@ -124,8 +123,8 @@ FAMILIES: dict[str, Family] = {
 class Fitted:
     """One family fitted to one curve, on the scale it was fitted on.
 
-    a, b, theta: m(n) = a + b g(n; theta). chi2: weighted sum of squares. aicc: see `fit`.
-    converged: whether the search ended at a minimum rather than at its limit of steps.
+    a, b, theta: m(n) = a + b g(n; theta). chi2: weighted sum of squares. aicc: see `fit`. converged: whether
+    the search ended at a minimum rather than at its limit of steps.
     """
 
     family: str
@@ -187,9 +186,8 @@ def fit(
     """The best curve of a family within bounds, found from several starts.
 
     n: (S,) numbers of positives, 2 or more, all different. value: (S,) mean metric. sigma: its standard
-    errors.
-    plateau: bounds of the plateau. measurements: how many single values the means rest on (default S); the
-    small-sample term of AICc = chi2 + 2k + 2k(k+1)/(N−k−1) counts these.
+    errors. plateau: bounds of the plateau. measurements: how many single values the means rest on (default
+    S); the small-sample term of AICc = chi2 + 2k + 2k(k+1)/(N−k−1) counts these.
 
     Raises NotEnoughData for fewer sizes than parameters, InputError for values that are not finite.
     """

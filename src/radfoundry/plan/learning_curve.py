@@ -46,8 +46,7 @@ class Plan:
     """How a curve is measured.
 
     sizes: numbers of positives (empty: `SIZES` as far as the cases go). negatives: k of 1:k. repeats:
-    shuffles
-    of the pool. folds: of the cross-validation, where there is no fixed test part. head: a name of
+    shuffles of the pool. folds: of the cross-validation, where there is no fixed test part. head: a name of
     `make_head`. metric: a name of `METRICS`; those that need a decision use the threshold that `threshold`
     finds on inner folds of the training subset (see `adapt.thresholds`).
     """
@@ -116,8 +115,7 @@ def make_chains(
     """All chains of a plan: repeats with a fixed test part (`train`, `test`: rows), else repeats x folds.
 
     y: (n,) 0/1; patient: (n,). Raises TableError for a patient on both sides, NotEnoughData where the
-    smallest
-    subset, or a size that was asked for, has too few cases.
+    smallest subset, or a size that was asked for, has too few cases.
     """
     plan.check()
     y, patient = np.asarray(y).astype(int), np.asarray(patient).astype(str)
@@ -213,8 +211,7 @@ def _sizes(plan: Plan, positives: int, negatives: int) -> tuple[tuple[int, ...],
     if asked[-1] > most:
         raise NotEnoughData(
             f"a subset of {asked[-1]} positives was asked for, the training pool gives {most}{short}. "
-            "Leave that "
-            "size out, take fewer negatives a positive, or label more cases"
+            "Leave that size out, take fewer negatives a positive, or label more cases"
         )
     return tuple(asked), f"sizes end at {asked[-1]} positives{short}" if short and not plan.sizes else ""
 
@@ -332,10 +329,11 @@ def _summary(
         values[chain.repeat] += _values(plan.metric, y[chain.test], score, cut)
         parts[chain.repeat] += 1
     tested = np.unique(np.concatenate([c.test for c in pool.chains]))
+    drawn_from = pool.positives if fixed else int(y[tested].sum())  # folds are dealt anew in every repeat
     cross = f"{plan.repeats} x {plan.folds}-fold cross-validation by patient"
     return Measured(
         n=sizes.astype(float), values=values / parts[:, None], metric=plan.metric, name=name, target=target,
-        chance=chance_of(plan.metric, float(y[tested].mean())), pool_positives=pool.positives,
+        chance=chance_of(plan.metric, float(y[tested].mean())), pool_positives=drawn_from,
         test_covariance=_test_covariance(plan, scored, y, patient), test_cases=len(tested),
         test_positives=int(y[tested].sum()), negatives=plan.negatives,
         design="fixed test part" if fixed else cross,

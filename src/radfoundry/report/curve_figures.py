@@ -20,9 +20,8 @@ from radfoundry.report.figures import HALF, INK, SOFT, Drawing, _colours, _key, 
 class Line:
     """One curve to draw.
 
-    points: n, value, low, high of the measured means (limits of the spread over repeats). band: n, fit,
-    low, high
-    of the forecast; NaN where there is none. largest: largest n that the fit saw: beyond it the line is
+    points: n, value, low, high of the measured means (limits of the spread over repeats). band: n, fit, low,
+    high of the forecast; NaN where there is none. largest: largest n that the fit saw: beyond it the line is
     dashed.
     """
 

@@ -1,34 +1,26 @@
 """S5 · How many samples to label.
 
-Question. How many positive cases does a frozen encoder need before a simple classifier on its vectors
-reaches a
-goal, is the goal within reach at all, and what would the labels cost?
+Question. How many positive cases does a frozen encoder need before a simple classifier on its vectors reaches
+a goal, is the goal within reach at all, and what would the labels cost?
 
-Methods. Each image becomes one vector by a frozen encoder. Training subsets grow in the number of
-positives, each
-holding the one before, with a constant number of negatives to each positive; the patients tested are the
-same at
-every size and never trained on: a test part, or each fold of a repeated, patient-grouped cross-validation.
-The
-classifier is logistic regression, solved to convergence, its strength chosen within each training subset.
-Several
-families of curves (power law, exponential, logarithmic, inverse logarithmic; from eight sizes on MMF and
-Weibull
-too) are fitted within bounds to the means over repeats and stacked by AICc. A hierarchical bootstrap over
-repeats,
-pool and test patients gives the band, the number of positives at the goal with its 90 % interval, and the
-probability that the goal is reached within ten times the largest size measured. Beyond that nothing is
-forecast.
+Methods. Each image becomes one vector by a frozen encoder. Training subsets grow in the number of positives,
+each holding the one before, with a constant number of negatives to each positive; the patients tested are the
+same at every size and never trained on: a test part, or each fold of a repeated, patient-grouped
+cross-validation. The classifier is logistic regression, solved to convergence, its strength chosen within
+each training subset. A power law is fitted within bounds to the means over repeats and gives the forecast;
+exponential, logarithmic and inverse logarithmic curves (from eight sizes on MMF and Weibull too) are fitted
+beside it, weighted by AICc, and what they disagree on is in the interval. A hierarchical bootstrap over
+repeats, pool and test patients gives the band, the number of positives at the goal with its 90 % interval,
+and the probability that the goal is reached within ten times the largest size measured. Beyond that nothing
+is forecast.
 
 Comparators. Raw pixels on the same subsets: an encoder is worth its name where it needs fewer labels than
-they
-do. The tool back-tests itself on these data: it fits the small sizes alone and compares with what the
-larger ones
-showed.
+they do. The tool back-tests itself on these data: it fits the small sizes alone and compares with what the
+larger ones showed.
 
 Design after a published analysis of chest-radiograph encoders, which fitted a power law to 50 positives or
-fewer
-(arXiv 2510.11553), with what it left out added: intervals, other curves, back-test, cost, a stopping rule.
+fewer (arXiv 2510.11553), with what it left out added: intervals, other curves, back-test, cost, a stopping
+rule.
 """
 
 from __future__ import annotations
@@ -106,7 +98,7 @@ class Config(Options):
     price: float | None = None
     """Price of labelling one case, for a budget."""
     worth: float = 0.005
-    """Gain of the metric by ten further labels that would be worth them."""
+    """Gain of the metric that ten more positives must be able to bring to be worth their labels."""
     cases: int = 240
     """Phantoms to draw."""
 
@@ -239,6 +231,8 @@ def _show(run: Run, config: Config, answers: list[_Answer], labels: Sequence[Lab
     for a in answers:
         if not a.forecast.usable:
             run.note(a.forecast.sentence)
+        elif a.tested.rows and a.tested.coverage < 0.5:
+            run.note(f"{a.measured.label}. {a.tested.sentence}")
 
 
 def line(f: Forecast) -> curve_figures.Line:
@@ -257,8 +251,7 @@ def _drawings(run: Run, config: Config, answers: list[_Answer]) -> None:
     chance = answers[0].measured.chance
     caption = (
         "Points: means over repeats, bars 5 to 95 % of the repeats. Band: 90 %, for new patients. "
-        "Dashed: beyond "
-        "what was measured."
+        "Dashed: beyond what was measured."
     )
     for index, (target, lines) in enumerate(panels.items()):
         drawn = curve_figures.learning_curve(lines, config.goal, metric=config.metric, chance=chance)
@@ -285,11 +278,9 @@ def _table(run: Run, config: Config, answers: list[_Answer]) -> None:
         "columns": ["label", "features", "measured", "verdict", "positives needed", "90 % interval",
                     "P(within horizon)", "further cases to label", "budget"],
         "rows": rows,
-        "caption": f"Horizon: {config.horizon:g} times the largest size. Unbounded: the lower limit of "
-                   "the curve "
-        "never reaches the goal within the horizon. Further cases: to screen and label until the "
-        "positives that "
-        f"are missing are found, at a prevalence of {answers[0].prevalence:.3f}"
+        "caption": f"Horizon: {config.horizon:g} times the largest size. Unbounded: the lower limit of the "
+        "curve never reaches the goal within the horizon. Further cases: to screen and label until the "
+        f"positives that are missing are found, at a prevalence of {answers[0].prevalence:.3f}"
         + ("." if config.price is None else f", {config.price:g} each."),
     })  # fmt: skip
 
@@ -313,8 +304,7 @@ def _families(run: Run, answers: list[_Answer]) -> None:
                         "converged"],
             "rows": rows,
             "caption": "a − b g(n): the plateau a lies between chance and 1. A plateau far above what "
-                       "was measured "
-            "is an extrapolation; do not read it as a promise.",
+                       "was measured is an extrapolation; do not read it as a promise.",
         })  # fmt: skip
 
 
@@ -351,9 +341,8 @@ def _back_tests(run: Run, config: Config, answers: list[_Answer]) -> None:
 def _labels_to_come(run: Run, config: Config, answers: list[_Answer]) -> None:
     found = [(a, next_labels(a.forecast, prevalence=config.prevalence, worth=config.worth)) for a in answers]
     rows: list[list[Any]] = [
-        [a.measured.target, a.measured.name, f"{g.n:g}", f"{g.positives:.3g}", g.gain, f"{g.low:.4f} to "
-                                                                                       f"{g.high:.4f}",
-         "stop" if g.stop else "go on"]
+        [a.measured.target, a.measured.name, f"{g.n:g}", f"{g.positives:.3g}", g.gain,
+         f"{g.low:.4f} to {g.high:.4f}", "stop" if g.stop else "go on"]
         for a, g in found if g is not None
     ]  # fmt: skip
     if rows:
@@ -362,7 +351,8 @@ def _labels_to_come(run: Run, config: Config, answers: list[_Answer]) -> None:
             "columns": ["label", "features", "positives now", "positives more", "gain", "90 % interval",
                         "advice"],
             "rows": rows,
-            "caption": f"Stop: even the upper limit of the gain lies below {config.worth:g} (--worth).",
+            "caption": f"Stop: even the upper limit of the gain lies below {config.worth:g} "
+            "for ten positives (--worth).",
         })  # fmt: skip
 
 
