@@ -291,7 +291,11 @@ def _adjusted(p: Sequence[float], rule: Callable[[np.ndarray, int], np.ndarray])
 
 
 def nadeau_bengio(
-    a: Sequence[float], b: Sequence[float], *, test_train_ratio: float, level: float = 0.95
+    a: Sequence[float] | np.ndarray,
+    b: Sequence[float] | np.ndarray,
+    *,
+    test_train_ratio: float,
+    level: float = 0.95,
 ) -> Comparison:
     """Corrected resampled t-test over the folds of (repeated) cross-validation (Nadeau and Bengio 2003).
 
@@ -324,7 +328,11 @@ class Posterior:
 
 
 def correlated_t(
-    a: Sequence[float], b: Sequence[float], *, test_train_ratio: float, rope: float = 0.02
+    a: Sequence[float] | np.ndarray,
+    b: Sequence[float] | np.ndarray,
+    *,
+    test_train_ratio: float,
+    rope: float = 0.02,
 ) -> Posterior:
     """Bayesian correlated t-test (Corani and Benavoli 2015): the posterior of the mean fold difference.
 
@@ -340,7 +348,9 @@ def correlated_t(
     return Posterior(float(below), float(1 - below - above), float(above), rope)
 
 
-def _folds(a: Sequence[float], b: Sequence[float], ratio: float) -> tuple[np.ndarray, float, int]:
+def _folds(
+    a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray, ratio: float
+) -> tuple[np.ndarray, float, int]:
     first, second = np.asarray(a, float), np.asarray(b, float)
     if first.shape != second.shape or len(first) < 2:
         raise ValueError(f"two or more paired folds are needed, not {first.shape} and {second.shape}")

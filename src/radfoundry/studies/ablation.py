@@ -393,14 +393,15 @@ def _show_cells(
     """Every cell with its interval and its test against the reference; the promise of the best beside it."""
     cells = [c for c in result.cells if c.labels == "true"]
     made = {cell: verdicts.one_cell(result, cell) for cell in cells}
-    rows, tests = [], []
+    rows: list[tuple[Cell, Estimate, Contrast | None]] = []
+    tests: list[Contrast] = []
     for cell, one in made.items():
         reference = grid.reference_cell(cell.features)
         base = made.get(reference)
         if base is not None and cell != reference:
             tests.append(verdicts.contrast(one, base))
         e = verdicts.mean_auc(one, n=estimates[cell.features].n)
-        rows.append([cell, e, tests[-1] if base is not None and cell != reference else None])
+        rows.append((cell, e, tests[-1] if base is not None and cell != reference else None))
     corrected = {c.a: c.corrected for c in verdicts.family(tests)} if tests else {}
     rows.sort(key=lambda r: -r[1].value)
     table = pd.DataFrame({"features": [r[0].features for r in rows], "auroc": [r[1].value for r in rows]})
