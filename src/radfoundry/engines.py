@@ -48,9 +48,10 @@ def run(
 ) -> Generator[tuple[int, Any], None, None]:
     """(index of the task, its result) of every task, in the order in which they finish.
 
-    function: a function of a module. jobs: processes here; with Ray and no address, its CPUs. address: a Ray
-    cluster (`auto`, `HOST:PORT`, `ray://HOST:PORT`); every node needs radfoundry installed. gpus: GPUs that a
-    task needs, for Ray to find a free one. Where Ray runs in this process already, that is what is used.
+    function: a function of a module, written in Python. jobs: processes here; with Ray and no address, its
+    CPUs. address: a Ray cluster (`auto`, `HOST:PORT`, `ray://HOST:PORT`); every node needs radfoundry
+    installed. gpus: GPUs that a task needs, for Ray to find a free one. Where Ray runs in this process already,
+    that is what is used.
     Raises what a task raises; MissingExtra without Ray; RunError when the cluster cannot be reached, has no
     such GPU, or lost one task too often.
     """
@@ -114,9 +115,10 @@ def _connect(ray: Any, jobs: int, address: str | None) -> None:
         ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **size)
     except Exception as cause:  # ConnectionError, ValueError or RuntimeError, by the kind of address
         where = f"the Ray cluster at {address!r}" if address else "a Ray cluster on this machine"
+        token = ", set RAY_AUTH_MODE=token if it asks for a token" if address else ""
         raise RunError(
             f"{where} cannot be reached ({_first_line(cause)}). Start one with `ray start --head` and give "
-            "its address, leave --ray-address out to use this machine, or use --engine local"
+            f"its address{token}, leave --ray-address out to use this machine, or use --engine local"
         ) from cause
 
 
@@ -153,8 +155,8 @@ def _result(ray: Any, reference: Any) -> Any:
         raise cause if isinstance(cause, Exception) else RunError(_first_line(error)) from error
     except ray.exceptions.RayError as error:
         raise RunError(
-            f"Ray lost a task {RETRIES} times ({_first_line(error)}). Look at the memory of its nodes; what "
-            "was finished is kept, and the same command goes on from there"
+            f"Ray lost a task {RETRIES + 1} times ({_first_line(error)}). Look at the memory of its nodes; "
+            "what was finished is kept, and the same command goes on from there"
         ) from error
 
 
