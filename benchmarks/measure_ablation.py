@@ -96,9 +96,9 @@ def glioma(work: Path) -> list[Path]:
             "  volume: {table: radiomics.csv, columns: [original_shape_VoxelVolume], role: volume}\n"
             "  age: {columns: [age], role: clinical}\n  age and sex: {columns: [age, sex], role: clinical}\n"
             "  radiomics + age: {join: [radiomics, age]}\n"
-            f"cohort: cohort.csv\ntarget: {target}\nvary:\n  normalisation: [z, robust, quantile]\n"
-            "  selector: [none, anova, mrmr]\n  k: [10, 30]\n"
-            "  classifier: [logistic, svm-rbf, forest, lda]\nreference: {selector: none}\nrepeats: 10\n"
+            f"cohort: cohort.csv\ntarget: {target}\nvary:\n  normalisation: [z, quantile]\n"
+            "  selector: [none, anova]\n  k: [10, 30]\n"
+            "  classifier: [logistic, svm-rbf, lda]\nreference: {selector: none}\nrepeats: 10\n"
         )
         grids.append(work / f"{target}.yaml")
         grids[-1].write_text(text, encoding="utf-8")

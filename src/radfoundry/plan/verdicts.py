@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -31,6 +32,8 @@ from radfoundry.plan.grid import FACTORS, Cell, Grid
 from radfoundry.types import Estimate
 
 SHUFFLED = "shuffled labels"
+HELD: Literal["held"] = "held"
+BROKEN: Literal["did not hold"] = "did not hold"
 
 ROPE = 0.02
 """Half-width, in AUC, of what counts as practically the same."""
@@ -93,7 +96,8 @@ def mean_auc(selected: Selected, *, level: float = 0.95, n: int = 0, patients: i
     test = nadeau_bengio(areas, np.full(len(areas), 0.5), test_train_ratio=selected.ratio, level=level)
     return Estimate(
         "auroc", float(areas.mean()), max(0.0, 0.5 + test.low), min(1.0, 0.5 + test.high), level,
-        f"mean of {len(areas)} outer folds, Nadeau-Bengio interval", n, patients, model=selected.name,
+        f"mean of {len(areas)} outer folds, Nadeau-Bengio interval", n or selected.scores["row"].nunique(),
+        patients, model=selected.name,
     )  # fmt: skip
 
 
@@ -140,15 +144,20 @@ def family(contrasts: Sequence[Contrast]) -> list[Contrast]:
 class Control:
     """A check that must fail to find anything.
 
-    kind: shuffled labels, control or volume. held: whether it did as it must (at chance; or, for volume,
-    clearly below the set it is held against). sentence: says so with its numbers.
+    kind: shuffled labels, control, scrambled images or volume only. result: held (at chance; or clearly below
+    the set it is held against), did not hold, or says nothing (that set is at chance itself). sentence: says
+    so with its numbers.
     """
 
     name: str
     kind: str
     estimate: Estimate
-    held: bool
+    result: Literal["held", "did not hold", "says nothing"]
     sentence: str
+
+    @property
+    def held(self) -> bool:
+        return self.result != "did not hold"
 
 
 def at_chance(selected: Selected, kind: str) -> Control:
@@ -169,7 +178,7 @@ def at_chance(selected: Selected, kind: str) -> Control:
         f"{selected.name}: at chance, as it must be, {words}." if held
         else f"{selected.name}: should be at chance and is not, {words}."
     )  # fmt: skip
-    return Control(selected.name, kind, e, held, text)
+    return Control(selected.name, kind, e, HELD if held else BROKEN, text)
 
 
 def against_original(
@@ -177,21 +186,27 @@ def against_original(
 ) -> Control:
     """Whether a set does better than its own control, which has lost what the set is said to see.
 
+    A set that is not above chance has nothing to lose: then the control says nothing.
     The rule is that of the whole toolkit (`audit.comparison`): better means that the interval of the paired
     difference lies above 0.
     """
     found = contrast(original, control, cases, seed=seed)
     assert found.paired is not None
-    e = mean_auc(control)
-    held = found.paired.verdict == "better"
-    same = found.posterior.same + found.posterior.worse
-    text = found.paired.sentence
-    if not held:
-        text += (
-            f" Over the outer folds the probability that {original.name} is ahead by more than {ROPE:g} is "
-            f"{1 - same:.2f}."
+    e, own = mean_auc(control), mean_auc(original)
+    if own.low <= 0.5:
+        text = (
+            f"{original.name} is not above chance itself (AUC {own.value:.2f}, 95% CI {own.low:.2f} to "
+            f"{own.high:.2f}), so {control.name} says nothing."
         )
-    return Control(control.name, kind, e, held, text)
+        return Control(control.name, kind, e, "says nothing", text)
+    text = found.paired.sentence
+    if found.paired.verdict == "better":
+        return Control(control.name, kind, e, HELD, text)
+    text += (
+        f" Over the outer folds the probability that {original.name} is ahead by more than {ROPE:g} is "
+        f"{found.posterior.better:.2f}."
+    )
+    return Control(control.name, kind, e, BROKEN, text)
 
 
 # -- what mattered ----------------------------------------------------------------------------------

@@ -261,9 +261,10 @@ def _verdict(
             sentences.append(f"{name} did better than {_listed(beaten)}{rest}.")
     broken = [c for c in controls if not c.held and c.kind != "volume only"]
     if broken:
+        asked = sum(c.kind != "volume only" and c.result != "says nothing" for c in controls)
         sentences.append(
-            f"{len(broken)} of {sum(c.kind != 'volume only' for c in controls)} negative controls did not "
-            f"fail as they must: {_listed([c.name for c in broken])}."
+            f"{len(broken)} of {asked} negative controls did not hold: "
+            f"{_listed([c.name for c in broken], 'and')}."
         )
     if not sentences:
         sentences = ["No trivial feature set was given to hold these AUCs against: add age, stage or volume."]
@@ -281,8 +282,8 @@ def _wins(c: Contrast) -> bool:
     )  # fmt: skip
 
 
-def _listed(names: Sequence[str]) -> str:
-    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"
+def _listed(names: Sequence[str], word: str = "or") -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {word} {names[-1]}"
 
 
 def _show_sets(
@@ -340,7 +341,7 @@ def _show_controls(run: Run, controls: Sequence[Control]) -> None:
         return
     run.add_estimates([replace(c.estimate, model=f"{c.name} ({c.kind})") for c in controls])
     rows = [[c.kind, c.name, c.estimate.value, f"{c.estimate.low:.3f} to {c.estimate.high:.3f}",
-             "held" if c.held else "did not hold", c.sentence] for c in controls]  # fmt: skip
+             c.result, c.sentence] for c in controls]  # fmt: skip
     run.section(
         "Negative controls", kind="table", key="controls",
         columns=["kind", "control", "AUC", "95 % interval", "result", "what it says"], rows=rows,
