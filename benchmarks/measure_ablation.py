@@ -97,8 +97,8 @@ def glioma(work: Path) -> list[Path]:
             "  age: {columns: [age], role: clinical}\n  age and sex: {columns: [age, sex], role: clinical}\n"
             "  radiomics + age: {join: [radiomics, age]}\n"
             f"cohort: cohort.csv\ntarget: {target}\nvary:\n  normalisation: [z, quantile]\n"
-            "  selector: [none, anova]\n  k: [10, 30]\n"
-            "  classifier: [logistic, svm-rbf, lda]\nreference: {selector: none}\nrepeats: 10\n"
+            "  selector: [none, anova]\n  k: [30]\n"
+            "  classifier: [logistic, svm-rbf]\nreference: {selector: none}\nrepeats: 10\n"
         )
         grids.append(work / f"{target}.yaml")
         grids[-1].write_text(text, encoding="utf-8")

