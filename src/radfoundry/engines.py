@@ -50,8 +50,8 @@ def run(
 
     function: a function of a module, written in Python. jobs: processes here; with Ray and no address, its
     CPUs. address: a Ray cluster (`auto`, `HOST:PORT`, `ray://HOST:PORT`); every node needs radfoundry
-    installed. gpus: GPUs that a task needs, for Ray to find a free one. Where Ray runs in this process already,
-    that is what is used.
+    installed. gpus: GPUs that a task needs, for Ray to find a free one. A Ray that runs in this process
+    already is used as it is.
     Raises what a task raises; MissingExtra without Ray; RunError when the cluster cannot be reached, has no
     such GPU, or lost one task too often.
     """
