@@ -49,7 +49,7 @@ def run(
     """(index of the task, its result) of every task, in the order in which they finish.
 
     function: a function of a module, written in Python. jobs: processes here; with Ray and no address, its
-    CPUs. address: a Ray cluster (`auto`, `HOST:PORT`, `ray://HOST:PORT`); every node needs radfoundry
+    CPUs. address: a Ray cluster (`auto`, `HOST:PORT`); every node needs radfoundry
     installed. gpus: GPUs that a task needs, for Ray to find a free one. A Ray that runs in this process
     already is used as it is.
     Raises what a task raises; MissingExtra without Ray; RunError when the cluster cannot be reached, has no

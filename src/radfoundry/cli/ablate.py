@@ -37,7 +37,7 @@ class Ablate:
     engine: Literal["local", "ray"] = "local"
     """local (processes of this machine) or ray."""
     ray_address: str | None = None
-    """Ray cluster: auto, HOST:PORT or ray://HOST:PORT; without it a cluster of this machine."""
+    """Ray cluster: auto or HOST:PORT; without it a cluster of this machine."""
     jobs: int = 0
     """Processes; 0 uses every CPU."""
     seed: int | None = None

@@ -64,7 +64,7 @@ class AblateConfig:
     engine: engines.Engine = "local"
     """local (processes of this machine) or ray."""
     ray_address: str | None = None
-    """Ray cluster: auto, HOST:PORT or ray://HOST:PORT; without it a cluster of this machine."""
+    """Ray cluster: auto or HOST:PORT; without it a cluster of this machine."""
     jobs: int = 0
     """Processes; 0 uses every CPU."""
     seed: int | None = None
@@ -366,12 +366,17 @@ def _show_factors(run: Run, grid: Grid, result: Ablation) -> None:
     drawn = ablation_figures.what_mattered(shares, means)
     first = max((s for s in shares if s.levels), key=lambda s: s.share, default=None)
     chance = next(s for s in shares if s.source == "split")
-    said = (
-        "" if first is None
-        else f"Of the varied factors, {ablation_figures.WORDS.get(first.source, first.source)} explains "
-        f"most: {first.share:.0%} of the variance of fold AUCs, beside {chance.share:.0%} by which cases "
-        "were tested."
-    )  # fmt: skip
+    by_luck = f"beside {chance.share:.0%} by which cases were tested"
+    if first is None:
+        said = ""
+    elif first.share < 0.01:
+        said = f"No varied factor explains 1 % of the variance of fold AUCs, {by_luck}."
+    else:
+        word = ablation_figures.WORDS.get(first.source, first.source)
+        said = (
+            f"Of the varied factors, {word} explains most: {first.share:.0%} of the variance of fold "
+            f"AUCs, {by_luck}."
+        )
     run.save_figure(
         "what_mattered", *drawn, title="What mattered",
         caption=f"{said} Type II sums of squares corrected for noise; lines are 95 % bootstrap intervals "

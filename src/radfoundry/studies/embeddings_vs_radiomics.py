@@ -81,7 +81,7 @@ class Config(Options):
     engine: engines.Engine = "local"
     """local (processes of this machine) or ray."""
     ray_address: str | None = None
-    """Ray cluster: auto, HOST:PORT or ray://HOST:PORT; without it a cluster of this machine."""
+    """Ray cluster: auto or HOST:PORT; without it a cluster of this machine."""
 
 
 def run(config: Config) -> Path:
