@@ -98,7 +98,7 @@ def glioma(work: Path) -> list[Path]:
             "  radiomics + age: {join: [radiomics, age]}\n"
             f"cohort: cohort.csv\ntarget: {target}\nvary:\n  normalisation: [z, quantile]\n"
             "  selector: [none, anova]\n  k: [30]\n"
-            "  classifier: [logistic, svm-rbf]\nreference: {selector: none}\nrepeats: 10\n"
+            "  classifier: [logistic, lda]\nreference: {selector: none}\nrepeats: 10\n"
         )
         grids.append(work / f"{target}.yaml")
         grids[-1].write_text(text, encoding="utf-8")
