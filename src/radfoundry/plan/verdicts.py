@@ -160,20 +160,25 @@ class Control:
         return self.result != "did not hold"
 
 
-def at_chance(selected: Selected, kind: str) -> Control:
+def at_chance(selected: Selected, kind: str, *, among: int = 1) -> Control:
     """Whether a control's interval reaches down to one half.
+
+    among: how many such controls are judged together; their intervals hold jointly (Bonferroni), else one in
+    ten pages with five controls would warn of nothing.
 
     Labels are shuffled anew in each repeat, so the repeats are independent draws under chance and make the
     interval (Student's t); the folds of one repeat share a shuffle and would make it too narrow.
     """
-    e = mean_auc(selected)
+    level = 1 - 0.05 / among
+    e = mean_auc(selected, level=level)
     areas = selected.folds.groupby("repeat")["auroc"].mean().to_numpy()
     if kind == SHUFFLED and len(areas) > 1:
-        half = float(stats.t.ppf(0.975, len(areas) - 1) * areas.std(ddof=1) / math.sqrt(len(areas)))
+        half = float(stats.t.ppf((1 + level) / 2, len(areas) - 1) * areas.std(ddof=1) / math.sqrt(len(areas)))
         low, high = max(0.0, e.value - half), min(1.0, e.value + half)
         e = replace(e, low=low, high=high, method=f"{len(areas)} shuffles, Student's t over them")
     held = e.low <= 0.5
-    words = f"AUC {e.value:.2f} (95% CI {e.low:.2f} to {e.high:.2f})"
+    joint = "" if among == 1 else f", joint over {among} such controls"
+    words = f"AUC {e.value:.2f} (95% CI {e.low:.2f} to {e.high:.2f}{joint})"
     text = (
         f"{selected.name}: at chance, as it must be, {words}." if held
         else f"{selected.name}: should be at chance and is not, {words}."

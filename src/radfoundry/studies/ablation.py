@@ -224,10 +224,11 @@ def _contrasts(grid: Grid, chosen: Mapping[str, Selected], cases: Cases) -> list
 
 def _controls(grid: Grid, chosen: Mapping[str, Selected], result: Ablation, cases: Cases) -> list[Control]:
     found = []
+    shuffled = sum(cell.labels == "shuffled" for cell in result.cells)
     for cell in result.cells:
         if cell.labels == "shuffled":
             one = replace(verdicts.one_cell(result, cell), name=f"{cell.features} with shuffled labels")
-            found.append(verdicts.at_chance(one, verdicts.SHUFFLED))
+            found.append(verdicts.at_chance(one, verdicts.SHUFFLED, among=shuffled))
     for name, one in chosen.items():
         spec = grid.features[name]
         if spec.role == "control" and spec.of in chosen:
@@ -344,7 +345,7 @@ def _show_controls(run: Run, controls: Sequence[Control]) -> None:
              c.result, c.sentence] for c in controls]  # fmt: skip
     run.section(
         "Negative controls", kind="table", key="controls",
-        columns=["kind", "control", "AUC", "95 % interval", "result", "what it says"], rows=rows,
+        columns=["kind", "control", "AUC", "interval", "result", "what it says"], rows=rows,
         caption="A control that does not hold means that the score of the feature set is explained by "
         "something else than what it is said to see, or that there is a leak.",
     )  # fmt: skip
