@@ -33,7 +33,8 @@ from radfoundry.audit.baselines import align
 from radfoundry.datasets import medmnist, nih_cxr
 from radfoundry.evaluate.intervals import auc_covariance, placements
 from radfoundry.plan import forecast as forecasting
-from radfoundry.plan.forecast import back_test, forecast
+from radfoundry.plan.back_test import back_test
+from radfoundry.plan.forecast import forecast
 from radfoundry.plan.learning_curve import Plan, measure, slope_against_final
 from radfoundry.plan.measured import Measured
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from radfoundry import adapt
@@ -78,6 +78,20 @@ def test_logistic_is_the_exact_optimum(n: int, p: int, k: int) -> None:
         full = LogisticRegression(C=strength, tol=1e-10, max_iter=20000).fit(Z, y)
         np.testing.assert_allclose(ours.predict_proba(Z), full.predict_proba(Z), atol=2e-5)
     assert (rotation(Z) is None) == (n >= p)
+
+
+@pytest.mark.parametrize(("n", "p"), [(24, 60), (90, 40)])
+def test_inner_losses_are_those_of_plain_fits(n: int, p: int) -> None:
+    """The strength is chosen by the mean log loss over inner test cases, each fold solved on its own."""
+    X, y, patient = embeddings(n, p)
+    Z = StandardScaler().fit_transform(X)
+    splits = probe.inner_splits(y, patient, 3)
+    ours = LogisticPath().fit(Z, y, splits=splits)
+    for strength, loss in ours.inner_log_loss_.items():
+        plain = LogisticRegression(C=strength, solver="newton-cholesky", tol=1e-12, max_iter=1000)
+        each = [log_loss(y[b], plain.fit(Z[a], y[a]).predict_proba(Z[b]), normalize=False) for a, b in splits]
+        assert loss == pytest.approx(sum(each) / n, rel=1e-6)
+    assert min(ours.inner_log_loss_, key=ours.inner_log_loss_.__getitem__) == ours.C_
 
 
 def test_rotation_keeps_every_inner_product() -> None:

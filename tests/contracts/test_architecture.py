@@ -16,7 +16,8 @@ PACKAGE = Path(radfoundry.__file__).parent
 # A module may import from its own level or from those below it.
 LEVELS = [
     {"types", "errors", "registry", "optional", "engines"},
-    {"io", "preprocess", "evaluate", "cohort", "splits", "predictions", "table_one"},
+    {"io", "preprocess", "evaluate", "cohort", "cohort_columns", "cohort_files"}
+    | {"splits", "predictions", "table_one"},
     {"encoders", "datasets", "radiomics"},
     {"adapt"},
     {"audit", "report", "plan"},

@@ -13,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radfoundry.errors import InputError, NotEnoughData, TableError
-from radfoundry.plan.forecast import back_test, cost, forecast, next_labels
+from radfoundry.plan.back_test import back_test
+from radfoundry.plan.forecast import forecast
 from radfoundry.plan.measured import Measured, read_curves
+from radfoundry.plan.worth import cost, next_labels
 
 N = np.array([5, 10, 15, 20, 30, 50.0])
 

@@ -13,7 +13,6 @@ from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from radfoundry.adapt.fits import Fits
-from radfoundry.adapt.probe import make_head
 from radfoundry.errors import InputError, NotEnoughData, TableError, UnknownName
 from radfoundry.evaluate.intervals import delong
 from radfoundry.plan import learning_curve
@@ -144,15 +143,6 @@ def test_values_are_those_of_a_plain_converged_logistic_regression() -> None:
         assert min(abs(value - a) for a in aucs) < 1e-3
 
 
-@pytest.mark.parametrize(("n", "p"), [(12, 60), (90, 40)])
-def test_quick_logistic_scores_are_those_of_the_head(n: int, p: int) -> None:
-    x, y, patient = data(n=240, p=p)
-    rows = np.concatenate([np.flatnonzero(y[:n] == k) for k in (0, 1)])
-    mine = learning_curve.logistic_scores(x[rows], y[rows], patient[rows], x[120:], seed=3)
-    head = make_head("logistic", seed=3).fit(x[rows], y[rows], groups=patient[rows])
-    np.testing.assert_allclose(mine, head.predict_proba(x[120:])[:, 1], atol=1e-6)
-
-
 def test_curve_rises_with_signal_and_stays_at_chance_without() -> None:
     x, y, patient = data(n=400, positives=160)
     noise = np.random.default_rng(5).standard_normal(x.shape)
@@ -190,7 +180,7 @@ def test_interrupted_curve_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     train, test = halves()
     plan = Plan(sizes=(5, 10), negatives=1, repeats=4)
     calls = []
-    real = learning_curve.logistic_scores
+    real = learning_curve.cross_predict
 
     def counted(*args, **kwargs):
         calls.append(1)
@@ -198,7 +188,7 @@ def test_interrupted_curve_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             raise KeyboardInterrupt
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(learning_curve, "logistic_scores", counted)
+    monkeypatch.setattr(learning_curve, "cross_predict", counted)
     with pytest.raises(KeyboardInterrupt):
         measure({"x": x}, y, patient, plan, train=train, test=test, fits=Fits(tmp_path))
     (again,) = measure({"x": x}, y, patient, plan, train=train, test=test, fits=Fits(tmp_path))

@@ -13,7 +13,7 @@ import pandas as pd
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import precision_recall_curve, roc_auc_score, roc_curve
 
-from radfoundry.report import figures
+from radfoundry.report import figures, flow_figure
 from radfoundry.studies.run import Run
 from radfoundry.types import Estimate
 
@@ -106,7 +106,7 @@ def _population(run: Run, y: np.ndarray, covariates: pd.DataFrame, inject: str) 
         [("unreadable file", 9), ("lateral view", 12)],
     ]
     run.save_figure(
-        "flow", *figures.flow(steps, excluded, [("Cross-validation", 300), ("External test", 120)])
+        "flow", *flow_figure.flow(steps, excluded, [("Cross-validation", 300), ("External test", 120)])
     )
 
 

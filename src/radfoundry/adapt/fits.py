@@ -13,8 +13,7 @@ import hashlib
 import json
 import os
 import shutil
-import sys
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,12 +22,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from radfoundry import engines
 from radfoundry.errors import RunError
 
-CODE_VERSION = 1
+CODE_VERSION = 2
 """Raised whenever a change of the code that fits (heads, thresholds, networks) would change a fit."""
 
-LIBRARIES = ("radfoundry", "numpy", "scipy", "scikit-learn", "torch", "xgboost-cpu", "lightgbm")
+LIBRARIES = ("radfoundry", "numpy", "scipy", "scikit-learn", "torch", "xgboost-cpu", "lightgbm",
+             "imbalanced-learn")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -110,41 +111,20 @@ class Fits:
         if found:
             log(f"{len(found)} of {len(fits)} fits were on disk already")
         work = [(fits[i], paths[i]) for i in missing]
-        for i, table in zip(missing, _make(work, jobs, len(found), quiet)):
-            found[i] = table
+        with (
+            engines.progress(len(fits), len(found), "fit", quiet=quiet) as bar,
+            contextlib.closing(engines.run(_finish, work, jobs=jobs)) as done,
+        ):
+            for place, table in done:
+                found[missing[place]] = table
+                bar.set_postfix_str(work[place][0].name)
+                bar.update()
         return [found[i] for i in range(len(fits))]
 
     def _path(self, fit: Fit) -> Path | None:
         if self.folder is None:
             return None
         return Kept(self.folder).path(fit.key)
-
-
-def _make(
-    work: Sequence[tuple[Fit, Path | None]], jobs: int, done: int, quiet: bool
-) -> Iterator[pd.DataFrame]:
-    from tqdm import tqdm
-
-    hidden = quiet or not sys.stderr.isatty()
-    with (
-        tqdm(total=done + len(work), initial=done, unit="fit", file=sys.stderr, disable=hidden) as bar,
-        contextlib.closing(_tables(work, jobs)) as tables,
-    ):
-        for (fit, _), table in zip(work, tables):
-            bar.set_postfix_str(fit.name)
-            bar.update()
-            yield table
-
-
-def _tables(work: Sequence[tuple[Fit, Path | None]], jobs: int) -> Generator[Any, None, None]:
-    if jobs == 1 or len(work) < 2:
-        yield from (_finish(fit, path) for fit, path in work)
-        return
-    from joblib import Parallel, delayed
-
-    yield from Parallel(n_jobs=min(jobs, len(work)), return_as="generator")(
-        delayed(_finish)(fit, path) for fit, path in work
-    )
 
 
 def _kept(path: Path | None) -> pd.DataFrame | None:

@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     import numpy as np
 
     from radfoundry.cohort import Cohort
-    from radfoundry.plan.forecast import BackTest, Forecast, Gain
+    from radfoundry.plan.back_test import BackTest
+    from radfoundry.plan.forecast import Forecast
     from radfoundry.plan.learning_curve import Plan
     from radfoundry.plan.measured import Measured
+    from radfoundry.plan.worth import Gain
 
 IDENTIFIERS = ("case_id", "patient_id")
 
@@ -91,8 +93,10 @@ class LearningCurve:
 
     def run(self) -> int:
         from radfoundry.errors import InputError
+        from radfoundry.plan.back_test import back_test
         from radfoundry.plan.curves import family_of
-        from radfoundry.plan.forecast import back_test, cost, forecast, next_labels
+        from radfoundry.plan.forecast import forecast
+        from radfoundry.plan.worth import cost, next_labels
 
         if (self.cohort is None) == (self.curve is None):
             raise InputError("give either a cohort, or --curve with a measured curve")
@@ -205,8 +209,8 @@ class LearningCurve:
         return found
 
     def _content(self, answers: list[Answer], measured: list[Measured]) -> dict[str, Any]:
-        from radfoundry.plan.forecast import cost
         from radfoundry.plan.learning_curve import slope_against_final
+        from radfoundry.plan.worth import cost
 
         rows = []
         for f, tested, gain in answers:

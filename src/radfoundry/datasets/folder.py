@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from radfoundry.cohort import MISSING, SPLIT_WORDS, Cohort, validate
+from radfoundry.cohort import Cohort, validate
+from radfoundry.cohort_columns import SPLIT_WORDS
+from radfoundry.cohort_files import MISSING
 from radfoundry.errors import TableError
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".dcm", ".ima", ".nii", ".nii.gz", ".nrrd")

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -110,6 +111,7 @@ def ablate(
     todo = {key: place for place, key in keys.items() if place not in found}  # equal cells are run once
     tasks, groups = _tasks(cases, grid, folds, list(todo.values()), most)
     made: dict[str, pd.DataFrame | str] = {}
+    shared = Counter(keys.values())
     with engines.progress(len(keys), reused, "cell", quiet=quiet) as bar:
         for index, results in engines.run(run_group, tasks, engine=engine, jobs=jobs, address=address):
             for cell, result in zip(groups[index][0], results):
@@ -117,7 +119,7 @@ def ablate(
                 made[key] = result
                 if not isinstance(result, str):
                     kept.write(key, result)
-                bar.update(sum(other == key for other in keys.values()))
+                bar.update(shared[key])
     for place, key in keys.items():
         result = made.get(key)
         if isinstance(result, str):

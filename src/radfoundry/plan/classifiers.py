@@ -32,8 +32,8 @@ from sklearn.svm import SVC
 from sklearn.utils.class_weight import compute_sample_weight
 
 from radfoundry.adapt.logistic import STRENGTHS
+from radfoundry.adapt.ridge import SMALLEST_EIGENVALUE, logistic_path, principal_axes
 from radfoundry.optional import require
-from radfoundry.plan.ridge import logistic_path
 
 Settings = list[dict[str, Any]]
 
@@ -42,8 +42,6 @@ SVM_STOP: dict[str, Any] = {"tol": 1e-4, "max_iter": 100_000}
 """On few features with many ties (age alone) a large C keeps libsvm busy for hours without an end."""
 RBF_GAMMA = (0.1, 0.3, 1.0)
 NEIGHBOURS = (3, 5, 11, 21, 51)
-SMALLEST_EIGENVALUE = 1e-12
-"""Directions of the training cases below this share of the largest variance are rounding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,11 +71,8 @@ class Data:
     def span(self) -> tuple[np.ndarray, np.ndarray]:
         """Both, less the training mean, in the principal axes of the training cases (n, r) and (m, r)."""
         if len(self.A) > self.p:
-            mean = self.A.mean(axis=0)
-            A, B = self.A - mean, self.B - mean
-            value, vector = np.linalg.eigh(A.T @ A)
-            basis = vector[:, value > SMALLEST_EIGENVALUE * value[-1]]
-            return A @ basis, B @ basis
+            mean, basis = principal_axes(self.A)
+            return (self.A - mean) @ basis, (self.B - mean) @ basis
         inner, cross = self.gram
         mean = inner.mean(axis=0)
         cross = cross - mean - (cross.mean(axis=1) - mean.mean())[:, None]

@@ -18,12 +18,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from scipy.stats import nbinom, norm
+from scipy.stats import norm
 
 from radfoundry.errors import InputError, NotEnoughData
 from radfoundry.evaluate.classification import METRICS
@@ -84,16 +84,16 @@ class Forecast:
         """JSON-ready; what is infinite or undefined is null, and the verdict says which."""
         m = self.measured
         families = [] if self.stack is None else [
-            {**_plain(f.as_dict()), "weight": w} for f, w in zip(self.stack.fits, self.stack.weights)
+            {**plain(f.as_dict()), "weight": w} for f, w in zip(self.stack.fits, self.stack.weights)
         ]  # fmt: skip
         return {
             "target": m.target, "name": m.name, "metric": m.metric, "goal": self.goal,
-            "verdict": self.verdict, "sentence": self.sentence, "n_at": _finite(self.n_at),
-            "low": _finite(self.low), "high": _finite(self.high),
+            "verdict": self.verdict, "sentence": self.sentence, "n_at": finite(self.n_at),
+            "low": finite(self.low), "high": finite(self.high),
             "unbounded": self.usable and not math.isfinite(self.high), "level": self.level,
-            "probability": _finite(self.probability), "horizon": self.horizon, "scale": self.scale,
+            "probability": finite(self.probability), "horizon": self.horizon, "scale": self.scale,
             "largest": {"n": float(m.n[-1]), "value": float(m.mean[-1])}, "families": families,
-            "band": [_plain(r) for r in self.band.to_dict("records")], "notes": list(self.notes),
+            "band": [plain(r) for r in self.band.to_dict("records")], "notes": list(self.notes),
         }  # fmt: skip
 
 
@@ -123,7 +123,7 @@ def forecast(
     _check(measured, goal, horizon, level, draws, scale)
     m, rng = measured, np.random.default_rng(seed)
     link = _Link(m.metric, scale)
-    mean, error = _mean_error(m)
+    mean, error = mean_error(m)
     trouble = _trouble(m)
     at = np.geomspace(m.n[0], horizon * m.n[-1], POINTS)
     at = np.unique(np.concatenate([at, m.n]))
@@ -226,7 +226,7 @@ class _Link:
         return float(self.to(np.array(least))), float(self.to(np.array(1.0)))
 
 
-def _mean_error(m: Measured) -> tuple[np.ndarray, np.ndarray]:
+def mean_error(m: Measured) -> tuple[np.ndarray, np.ndarray]:
     """Mean over repeats and its standard error, floored."""
     error = (
         m.values.std(axis=0, ddof=1) / math.sqrt(len(m.values)) if len(m.values) > 1 else np.zeros(len(m.n))
@@ -410,185 +410,11 @@ def _upper(f: Forecast) -> str:
     return "unbounded" if math.isinf(f.high) else count(f.high)
 
 
-# --- back-test, stopping, cost --------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class BackTest:
-    """Forecasts from the small sizes against what the larger ones showed.
-
-    rows: n, forecast, low, high, observed, error, covered. mae: mean absolute error. coverage: share of
-    observed values inside the interval; sizes of one curve err together, so coverage means something over
-    many curves.
-    """
-
-    name: str
-    target: str
-    largest: float
-    rows: tuple[dict[str, Any], ...] = field(default=())
-
-    @property
-    def mae(self) -> float:
-        return float(np.mean([abs(r["error"]) for r in self.rows])) if self.rows else math.nan
-
-    @property
-    def coverage(self) -> float:
-        return float(np.mean([r["covered"] for r in self.rows])) if self.rows else math.nan
-
-    @property
-    def sentence(self) -> str:
-        """The test in words, with a warning where most larger sizes lay outside their interval."""
-        if not self.rows:
-            return f"No back-test: no size above {self.largest:g} positives, or too few sizes up to there."
-        last = self.rows[-1]
-        warning = " Do not trust the forecast: it would have missed here." if self.coverage < 0.5 else ""
-        return (
-            f"Back-test: from {self.largest:g} positives or fewer, {last['forecast']:.3f} "
-            f"({last['low']:.3f} to {last['high']:.3f}) was forecast for {last['n']:g}, "
-            f"{last['observed']:.3f} was observed; mean absolute error {self.mae:.3f}, "
-            f"{self.coverage:.0%} of {len(self.rows)} sizes inside their interval.{warning}"
-        )
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"target": self.target, "name": self.name, "sentence": self.sentence,
-                "fitted_up_to": self.largest,
-                "mae": _finite(self.mae), "coverage": _finite(self.coverage),
-                "rows": [_plain(r) for r in self.rows]}  # fmt: skip
-
-
-def back_test(measured: Measured, goal: float, *, largest: float = 50, **options: Any) -> BackTest:
-    """Fit on sizes up to `largest` positives and compare with every larger size, on the same pool and test
-    set.
-
-    The interval holds the error of the observed mean too. Where no larger size was measured, or no curve can
-    be fitted to the small ones, `rows` is empty.
-    """
-    later = measured.n > largest
-    early = measured.n <= largest
-    empty = BackTest(measured.name, measured.target, largest)
-    if not later.any() or early.sum() < 3:
-        return empty
-    far = max(options.get("horizon", HORIZON), measured.n[-1] / measured.n[early][-1])
-    f = forecast(measured.upto(largest), goal, **{**options, "population": False, "horizon": far})
-    if f.stack is None:
-        return empty
-    _, error = _mean_error(measured)
-    z, rows = float(norm.ppf((1 + f.level) / 2)), []
-    for n, observed, own in zip(measured.n[later], measured.mean[later], error[later]):
-        fit, low, high = f.value_at(n)
-        low = max(fit - math.hypot(fit - low, z * own), -1.0 if measured.metric == "mcc" else 0.0)
-        high = min(fit + math.hypot(high - fit, z * own), 1.0)
-        rows.append({"n": float(n), "forecast": fit, "low": low, "high": high, "observed": float(observed),
-                     "error": fit - float(observed), "covered": bool(low <= observed <= high)})  # fmt: skip
-    return BackTest(measured.name, measured.target, largest, tuple(rows))
-
-
-@dataclass(frozen=True)
-class Gain:
-    """What the next labels are expected to buy: gain of the metric from `n` to `n + positives`.
-
-    worth: the gain that these labels must be able to bring. stop: whether even the upper limit of the gain is
-    below it.
-    """
-
-    n: float
-    labels: float
-    positives: float
-    gain: float
-    low: float
-    high: float
-    worth: float
-
-    @property
-    def stop(self) -> bool:
-        return self.high < self.worth
-
-    @property
-    def sentence(self) -> str:
-        advice = "stop: even the upper limit is below" if self.stop else "go on: that may reach"
-        return (f"The next {self.labels:g} labels ({self.positives:.2g} positives) are expected to buy "
-                f"{self.gain:+.4f} ({self.low:+.4f} to {self.high:+.4f}); {advice} the {self.worth:.2g} that "
-                "would be worth it.")  # fmt: skip
-
-    def as_dict(self) -> dict[str, Any]:
-        names = ("n", "labels", "positives", "gain", "low", "high", "worth")
-        return {**{k: getattr(self, k) for k in names}, "stop": self.stop, "sentence": self.sentence}
-
-
-def next_labels(
-    f: Forecast, *, labels: float = 10, prevalence: float | None = None, worth: float = 0.005
-) -> Gain | None:
-    """The stopping rule at the largest measured size; None for a curve that cannot be forecast.
-
-    With a prevalence the labels are of unselected cases, of which that share is positive; without one each
-    label is a positive. worth: the gain that ten more positives must be able to bring.
-    """
-    if not f.usable or f.stack is None:
-        return None
-    n = float(f.measured.n[-1])
-    positives = labels * (prevalence or 1.0)
-    # One curve at a time: what is common to both ends (level, test patients) does not count.
-    x = np.log(f.band["n"].to_numpy())
-    ends = np.log([n, n + positives])
-    per_draw = np.array([np.diff(np.interp(ends, x, c))[0] for c in f.draws])
-    fit = float(np.diff(np.interp(ends, x, f.band["fit"]))[0])
-    tail = (1 - f.level) / 2
-    low, high = np.quantile(per_draw, [tail, 1 - tail])
-    return Gain(
-        n, labels, positives, fit, float(min(low, fit)), float(max(high, fit)), worth * positives / 10
-    )
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Labels and money for a number of positives at a prevalence.
-
-    cases: expected number of cases to screen and label; low, high: 90 % limits, as luck in finding positives
-    goes. budget: cases x price. `further` counts from what is labelled already.
-    """
-
-    positives: float
-    prevalence: float
-    cases: float
-    low: float
-    high: float
-    price: float | None
-    further: bool
-
-    @property
-    def budget(self) -> float | None:
-        return None if self.price is None else self.cases * self.price
-
-    def as_dict(self) -> dict[str, Any]:
-        names = ("positives", "prevalence", "cases", "low", "high", "price", "further")
-        return {**{k: getattr(self, k) for k in names}, "budget": self.budget}
-
-
-def cost(
-    positives: float, prevalence: float, *, price: float | None = None, have: float = 0, level: float = 0.9
-) -> Cost | None:
-    """Cases to label until `positives` are found (negative binomial), `have` of them being there already.
-
-    None for an infinite number. InputError for a prevalence outside (0, 1] or a negative price.
-
-    >>> cost(50, 0.1, price=4.0).budget
-    2000.0
-    """
-    if not 0 < prevalence <= 1:
-        raise InputError(f"--prevalence must lie between 0 and 1, not {prevalence:g}. For 10 % give 0.1")
-    if price is not None and price < 0:
-        raise InputError(f"--price must not be negative, not {price:g}")
-    if not math.isfinite(positives):
-        return None
-    need = max(math.ceil(positives - 1e-9) - have, 0)
-    tail = (1 - level) / 2
-    low, high = ((need + nbinom.ppf(q, need, prevalence)) if need else 0.0 for q in (tail, 1 - tail))
-    return Cost(need, prevalence, need / prevalence, float(low), float(high), price, have > 0)
-
-
-def _finite(value: float) -> float | None:
+def finite(value: float) -> float | None:
+    """None for what JSON has no number for."""
     return float(value) if math.isfinite(value) else None
 
 
-def _plain(record: dict) -> dict[str, Any]:
-    return {str(k): _finite(v) if isinstance(v, float) else v for k, v in record.items()}
+def plain(record: dict) -> dict[str, Any]:
+    """A record ready for JSON."""
+    return {str(k): finite(v) if isinstance(v, float) else v for k, v in record.items()}

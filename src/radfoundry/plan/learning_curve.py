@@ -15,19 +15,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit
 from threadpoolctl import threadpool_limits
 
 from radfoundry.adapt.cross import cross_predict
 from radfoundry.adapt.fits import Fit, Fits
-from radfoundry.adapt.logistic import FALLBACK, STRENGTHS
-from radfoundry.adapt.probe import inner_splits
 from radfoundry.cohort import Cohort
 from radfoundry.errors import InputError, NotEnoughData, UnknownName
 from radfoundry.evaluate.classification import METRICS, compute
 from radfoundry.evaluate.intervals import auc_covariance, placements
 from radfoundry.plan.measured import Measured, chance_of
-from radfoundry.plan.ridge import logistic_path
 from radfoundry.registry import nearest
 from radfoundry.splits import Fold, check_patients, given, kfold, three_way
 
@@ -225,14 +221,6 @@ def score_chain(
     tables = []
     with threadpool_limits(1):
         for n, rows in subsets:
-            if head == "logistic" and threshold_rule is None:
-                score = logistic_scores(
-                    X[np.sort(rows)], y[np.sort(rows)], patient[np.sort(rows)], X[test], seed
-                )
-                tables.append(
-                    pd.DataFrame({"n": n, "row": np.arange(len(test)), "score": score, "threshold": np.nan})
-                )
-                continue
             found = cross_predict(
                 head, X, y, [Fold(np.sort(rows), test)], patient, case_id=np.arange(len(y)),
                 threshold_rule=threshold_rule, seed=seed,
@@ -241,31 +229,6 @@ def score_chain(
             threshold = found["threshold"].to_numpy() if threshold_rule else np.nan
             tables.append(pd.DataFrame({"n": n, "row": row, "score": found["score"], "threshold": threshold}))
     return pd.concat(tables, ignore_index=True)
-
-
-def logistic_scores(
-    X: np.ndarray, y: np.ndarray, patient: np.ndarray, test: np.ndarray, seed: int
-) -> np.ndarray:
-    """Probabilities (m,) of the head `logistic` for the rows of `test`, several times quicker.
-
-    Standardisation, inner folds, strengths and optimum are those of `adapt.make_head("logistic")`; here all
-    strengths are solved side by side in the principal axes of the training cases.
-    """
-    X, test = np.asarray(X, float), np.asarray(test, float)
-    mean, spread = X.mean(axis=0), X.std(axis=0)
-    spread = np.where(spread > 10 * np.finfo(float).eps * np.maximum(np.abs(mean), 1), spread, 1.0)
-    U, size, axes = np.linalg.svd((X - mean) / spread, full_matrices=False)
-    Z, strengths = U * size, np.array(sorted(STRENGTHS))
-    splits = inner_splits(y, patient, 5, seed)
-    loss = np.zeros(len(strengths))
-    for one, other in splits:
-        middle = Z[one].mean(axis=0)
-        theta = logistic_path(Z[one] - middle, y[one], strengths)
-        logit = (Z[other] - middle) @ theta[:-1] + theta[-1]
-        loss += np.logaddexp(0, np.where(y[other][:, None] == 1, -logit, logit)).sum(axis=0)
-    chosen = strengths[loss.argmin()] if splits else FALLBACK
-    theta = logistic_path(Z, y, np.array([chosen]))[:, 0]
-    return expit(((test - mean) / spread) @ (axes.T @ theta[:-1]) + theta[-1])
 
 
 def measure(

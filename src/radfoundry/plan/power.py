@@ -6,6 +6,7 @@ The tests meant are those of `radfoundry compare`: DeLong's for AUCs, McNemar's 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -68,6 +69,55 @@ def auc_correlation(auc_a: float, auc_b: float, score_correlation: float) -> flo
     return covariance / (auc_se(auc_a, many, many, "binormal") * auc_se(auc_b, many, many, "binormal"))
 
 
+@dataclass(frozen=True)
+class _Pair:
+    """Two AUCs on the same cases (arms 1), or each on its own half of them (arms 2)."""
+
+    auc_a: float
+    auc_b: float
+    prevalence: float
+    arms: int
+    score_correlation: float
+    correlation: float | None
+    model: Model
+
+    @property
+    def r(self) -> float:
+        """How the two AUCs correlate."""
+        if self.arms == 2:
+            return 0.0
+        return _paired_r(self.auc_a, self.auc_b, self.score_correlation, self.correlation)
+
+    @property
+    def correlations(self) -> dict[str, Any]:
+        """What was assumed of the pairing, for the result."""
+        if self.arms == 2:
+            return {}
+        scores = {} if self.correlation is not None else {"correlation of the scores": self.score_correlation}
+        return {**scores, "correlation of the AUCs": self.r}
+
+    def variance(self, first: float, second: float, total: float) -> float:
+        """Of the difference of two AUCs over `total` cases."""
+        share_of = self.prevalence / self.arms, (1 - self.prevalence) / self.arms
+        counts = total * share_of[0], total * share_of[1]
+        a, b = auc_se(first, *counts, self.model), auc_se(second, *counts, self.model)
+        if self.arms == 1 and self.correlation is None and self.model == "binormal":
+            return a**2 + b**2 - 2 * auc_covariance_binormal(first, second, *counts, self.score_correlation)
+        return a**2 + b**2 - 2 * self.r * a * b
+
+    def power_of(self, alpha: float, sides: int, equal_under_null: bool) -> Callable[[int], float]:
+        """Power of the z test as a function of the number of cases."""
+        z, gap = float(stats.norm.isf(alpha / sides)), abs(self.auc_a - self.auc_b)
+
+        def reached(total: int) -> float:
+            se = math.sqrt(self.variance(self.auc_a, self.auc_b, total))
+            null = math.sqrt(self.variance(self.auc_a, self.auc_a, total)) if equal_under_null else se
+            other = stats.norm.cdf((-gap - z * null) / se) if sides == 2 else 0.0
+            return float(stats.norm.cdf((gap - z * null) / se) + other)
+
+        return reached
+
+
 def compare_aucs(
     auc_a: float,
     auc_b: float,
@@ -100,25 +150,10 @@ def compare_aucs(
         raise InputError(f"both AUCs are {auc_a:g}: no difference to find. Give the one you hope for")
     share(prevalence, "prevalence")
     share(alpha, "alpha", hint="0.05 is usual")
-    r = _paired_r(auc_a, auc_b, score_correlation, correlation) if paired else 0.0
     target = _power_target(power, n, alpha)
     arms = 1 if paired else 2
-    z = float(stats.norm.isf(alpha / sides))
-
-    def variance(first: float, second: float, total: float) -> float:
-        counts = total * prevalence / arms, total * (1 - prevalence) / arms
-        a, b = auc_se(first, *counts, model), auc_se(second, *counts, model)
-        if paired and correlation is None and model == "binormal":
-            return a**2 + b**2 - 2 * auc_covariance_binormal(first, second, *counts, score_correlation)
-        return a**2 + b**2 - 2 * r * a * b
-
-    def reached(total: int) -> float:
-        se = math.sqrt(variance(auc_a, auc_b, total))
-        null = math.sqrt(variance(auc_a, auc_a, total)) if equal_under_null else se
-        gap = abs(auc_a - auc_b)
-        other = stats.norm.cdf((-gap - z * null) / se) if sides == 2 else 0.0
-        return float(stats.norm.cdf((gap - z * null) / se) + other)
-
+    pair = _Pair(auc_a, auc_b, prevalence, arms, score_correlation, correlation, model)
+    reached = pair.power_of(alpha, sides, equal_under_null)
     each = 2 * arms
     found = cases_of_both(n, prevalence, each) if n is not None else smallest(
         lambda total: reached(total) >= target, f"power {target:g}", start=fewest(prevalence, each)
@@ -129,16 +164,13 @@ def compare_aucs(
     criterion = Criterion(
         "difference of AUCs", "power", None if n is not None else target, reached(found), needed
     )
-    pairing: dict[str, Any] = {"correlation of the AUCs": r} if paired else {}
-    if paired and correlation is None:
-        pairing = {"correlation of the scores": score_correlation, **pairing}
     return Requirement(
         f"AUC {auc_a:g} against {auc_b:g}, {'same cases' if paired else 'two groups'}",
         found,
         (criterion,),
         *split(found, prevalence),
         given=n is not None,
-        assumptions={"prevalence": prevalence, **pairing, "alpha": alpha, "sides": sides},
+        assumptions={"prevalence": prevalence, **pair.correlations, "alpha": alpha, "sides": sides},
         method=f"z test of the difference, {MODELS[model]}"
         + (", null variance at the first AUC" if equal_under_null else ""),
         source=f"{SOURCES[model]}; Hanley and McNeil, Radiology 1983;148:839-843",
@@ -294,25 +326,15 @@ def compare_paired_proportions(
     rate = 1 - rate if prevalence is not None and among == "negatives" else rate
     notes: list[str] = []
 
-    def reached(pairs: int) -> float:
-        if test == "approximate":
-            return mcnemar_power_connor(pairs, more, less, alpha, sides)
-        return mcnemar_power_exact(pairs, more, less, alpha, sides)[0]
-
     if n is not None:
         total = cases(n, 2)
         pairs = max(math.floor(total * rate + 1e-9), 1)
     else:
-        start = smallest(
-            lambda k: mcnemar_power_connor(k, more, less, alpha, sides) >= target, f"power {target:g}"
-        )
-        if test == "exact" and start > EXACT_UP_TO:
-            test = "approximate"
-            notes.append(f"above {EXACT_UP_TO:,} pairs exact and approximate power agree: approximate taken")
-        pairs = start if test == "approximate" else _lasting(target, start, more, less, alpha, sides)
+        pairs, test = _pairs_needed(target, more, less, alpha, sides, test, notes)
         total = math.ceil(pairs / rate - 1e-9)
     needed, asked = (None, None) if n is not None else (total, target)
-    criterion = Criterion("difference of paired proportions", "power", asked, reached(pairs), needed)
+    reached = _mcnemar_power(test, pairs, more, less, alpha, sides)
+    criterion = Criterion("difference of paired proportions", "power", asked, reached, needed)
     chosen = "independent errors" if discordant is None else "given"
     if prevalence is not None and n is None:
         sure = certain_screening(pairs, rate)
@@ -337,6 +359,25 @@ def compare_paired_proportions(
         source="Connor, Biometrics 1987;43:207-211",
         notes=tuple(notes),
     )
+
+
+def _mcnemar_power(test: Test, pairs: int, more: float, less: float, alpha: float, sides: int) -> float:
+    if test == "approximate":
+        return mcnemar_power_connor(pairs, more, less, alpha, sides)
+    return mcnemar_power_exact(pairs, more, less, alpha, sides)[0]
+
+
+def _pairs_needed(
+    target: float, more: float, less: float, alpha: float, sides: int, test: Test, notes: list[str]
+) -> tuple[int, Test]:
+    """Pairs for that power, and the test that was counted on; `notes` gets why it is another than asked."""
+    start = smallest(
+        lambda k: mcnemar_power_connor(k, more, less, alpha, sides) >= target, f"power {target:g}"
+    )
+    if test == "exact" and start > EXACT_UP_TO:
+        test = "approximate"
+        notes.append(f"above {EXACT_UP_TO:,} pairs exact and approximate power agree: approximate taken")
+    return (start if test == "approximate" else _lasting(target, start, more, less, alpha, sides)), test
 
 
 def _discordant(a: float, b: float, value: float) -> float:

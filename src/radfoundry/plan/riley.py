@@ -162,13 +162,7 @@ def develop_model(
         notes.append(f"error of risks left out: its formula holds up to {MAPE_PARAMETERS} parameters")
     whole = {name: _whole(need, name) for name, need in needs.items()}
     total = cases(n, 2) if n is not None else max(whole.values())
-    expected = _expected_shrinkage(total, parameters, value)
-    reached = {
-        "shrinkage": expected,
-        "optimism of R2": value * (1 - expected) / expected / best if expected > 0 else math.inf,
-        "overall risk": z_of(0.95) * math.sqrt(prevalence * (1 - prevalence) / total),
-        "error of risks": math.exp(_log_mape(rarer, parameters) - 0.544 * math.log(total)),
-    }
+    reached = _development_reached(total, parameters, value, best, prevalence)
     targets = {"shrinkage": shrinkage, "optimism of R2": optimism, "overall risk": risk_margin}
     targets["error of risks"] = mape if mape is not None else math.nan
     criteria = tuple(
@@ -192,6 +186,20 @@ def develop_model(
         + ("; Riley et al., Stat Med 2021;40:859" if given else ""),
         notes=tuple(notes),
     )  # fmt: skip
+
+
+def _development_reached(
+    total: int, parameters: int, r2: float, best: float, prevalence: float
+) -> dict[str, float]:
+    """What so many cases reach in each criterion. best: the largest possible Cox-Snell R2."""
+    expected = _expected_shrinkage(total, parameters, r2)
+    error = _log_mape(min(prevalence, 1 - prevalence), parameters) - 0.544 * math.log(total)
+    return {
+        "shrinkage": expected,
+        "optimism of R2": r2 * (1 - expected) / expected / best if expected > 0 else math.inf,
+        "overall risk": z_of(0.95) * math.sqrt(prevalence * (1 - prevalence) / total),
+        "error of risks": math.exp(error),
+    }
 
 
 QUANTITIES = {
@@ -282,11 +290,7 @@ def validate_model(
     share(prevalence, "prevalence")
     better_than_chance(auc)
     share(level, "level", hint="For 95 % give 0.95")
-    if lp_normal is not None and risk_beta is not None:
-        raise InputError("give the linear predictor as normal or the risks as beta, not both")
-    risk = _binormal(auc, prevalence)
-    risk = _normal(*lp_normal) if lp_normal is not None else risk
-    risk = _beta(*risk_beta) if risk_beta is not None else risk
+    risk = _expected_risk(prevalence, auc, lp_normal, risk_beta)
     targets = {"observed/expected": _positive(oe_width, "O/E width")}
     targets["calibration slope"] = _positive(slope_width, "slope width")
     targets["AUC"] = interval_width(auc_width, "AUC width")
@@ -329,6 +333,20 @@ def validate_model(
         source="Riley et al., Stat Med 2021;40:4230-4251",
         notes=(*_coherence(risk, prevalence, auc), *_events(total, prevalence)),
     )
+
+
+def _expected_risk(
+    prevalence: float,
+    auc: float,
+    lp_normal: tuple[float, float] | None,
+    risk_beta: tuple[float, float] | None,
+) -> LinearPredictor:
+    """The distribution of the linear predictor: as given, else as AUC and prevalence imply."""
+    if lp_normal is not None and risk_beta is not None:
+        raise InputError("give the linear predictor as normal or the risks as beta, not both")
+    if lp_normal is not None:
+        return _normal(*lp_normal)
+    return _beta(*risk_beta) if risk_beta is not None else _binormal(auc, prevalence)
 
 
 def _narrow(width: Callable[[int], float], target: float) -> Callable[[int], bool]:

@@ -112,11 +112,9 @@ def run(config: Config) -> Path:
 def _phantom(config: Config) -> Cohort:
     settings = f"{config.cases}-{config.effect:g}-{config.volume_effect:g}-{config.seed}"
     folder = config.store.parent / f"phantom-lesions-{settings}"
-    if (folder / "cohort.csv").is_file():
-        return inputs.read(folder, lambda: None)  # type: ignore[arg-type,return-value]
-    return phantom_lesions.make(
-        folder, n=config.cases, effect=config.effect, volume_effect=config.volume_effect, seed=config.seed,
-        workers=processes(config.jobs),
+    return inputs.phantom(
+        folder, phantom_lesions.make, n=config.cases, effect=config.effect,
+        volume_effect=config.volume_effect, seed=config.seed,
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from radfoundry.audit.comparison import Comparison, adds_over
 from radfoundry.evaluate import calibration, evaluate
 from radfoundry.evaluate.curves import pr_curve, roc_curve
 from radfoundry.io import read_image
-from radfoundry.report import figures
+from radfoundry.report import figures, flow_figure
 from radfoundry.report.build import describe
 from radfoundry.studies.inputs import Labelled
 from radfoundry.studies.run import Run
@@ -87,7 +87,7 @@ def table_one(run: Run, data: Labelled) -> None:
 
 def flow(run: Run, read: int, data: Labelled, arms: Sequence[tuple[str, int]]) -> None:
     """Flow of cases from the table to the analysis."""
-    figure, table = figures.flow(
+    figure, table = flow_figure.flow(
         [("cases in the table", read), ("cases analysed", len(data.y))], [data.dropped], list(arms)
     )
     run.save_figure("flow", figure, table)

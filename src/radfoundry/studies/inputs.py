@@ -68,15 +68,15 @@ def read(path: Path | None, phantom: Callable[[], Cohort]) -> Cohort:
     return phantom() if path is None else read_cohort(path)
 
 
-def phantom(folder: Path, **options: object) -> Cohort:
-    """A generated cohort in `folder`; made once for the same settings."""
+def phantom(folder: Path, make: Callable[..., Cohort] = phantoms.make, **options: object) -> Cohort:
+    """A generated cohort in `folder`, by `phantoms.make` or another; made once for the same settings."""
     if (folder / "cohort.csv").is_file():
         cohort = read_cohort(folder)
         made = (cohort.meta or {}).get("settings", {})
         if all(made.get(key) == value for key, value in options.items() if key in made):
             return cohort
     print(f"drawing phantoms into {folder}", file=sys.stderr)
-    return phantoms.make(folder, workers=os.cpu_count() or 1, **options)  # type: ignore[arg-type]
+    return make(folder, workers=os.cpu_count() or 1, **options)
 
 
 def labelled(cohort: Cohort, target: str | None) -> Labelled:

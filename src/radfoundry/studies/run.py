@@ -40,6 +40,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from radfoundry.errors import RunError
+from radfoundry.studies.model_card import card_text
 from radfoundry.types import Estimate
 
 if TYPE_CHECKING:
@@ -59,6 +60,10 @@ IF_IMPORTED = {
     "xgboost": "xgboost-cpu",
     "lightgbm": "lightgbm",
     "nibabel": "nibabel",
+    "monai": "monai",
+    "mirp": "mirp",
+    "imblearn": "imbalanced-learn",
+    "ray": "ray",
 }
 
 
@@ -429,49 +434,6 @@ def command_line(words: Sequence[str] | None = None) -> str:
     """The command as typed, for the manifest; the program's own path is left out."""
     words = sys.argv if words is None else words
     return shlex.join(["radfoundry", *words[1:]])
-
-
-def card_text(card: Mapping[str, Any], estimates: Sequence[Estimate] = ()) -> str:
-    """A model card: YAML front matter as Hugging Face reads it, then headings and text.
-
-    >>> print(card_text({"license": "apache-2.0", "title": "Head", "intended_use": "Research."}))
-    ---
-    license: apache-2.0
-    ---
-    <BLANKLINE>
-    # Head
-    <BLANKLINE>
-    ## Intended use
-    <BLANKLINE>
-    Research.
-    <BLANKLINE>
-    """
-    import yaml
-
-    front_keys = (
-        "license",
-        "license_name",
-        "license_link",
-        "language",
-        "library_name",
-        "pipeline_tag",
-        "tags",
-        "datasets",
-        "metrics",
-        "base_model",
-    )
-    front = {key: card[key] for key in front_keys if key in card}
-    parts = [f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip()}\n---"]
-    parts.append(f"# {card.get('title', 'Model')}")
-    for key, text in card.items():
-        if key in front or key == "title":
-            continue
-        body = "\n".join(f"- {item}" for item in text) if isinstance(text, list) else str(text)
-        parts.append(f"## {key.replace('_', ' ').capitalize()}\n\n{body}")
-    if estimates:
-        lines = "\n".join(f"- {', '.join(filter(None, (e.target, e.model)))}: {e}" for e in estimates)
-        parts.append(f"## Measured performance\n\n{lines}")
-    return "\n\n".join(parts) + "\n"
 
 
 def _checked_name(name: str) -> str:

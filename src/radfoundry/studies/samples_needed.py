@@ -39,19 +39,11 @@ from radfoundry.audit import audit
 from radfoundry.audit.baselines import is_control
 from radfoundry.cohort import Cohort
 from radfoundry.errors import InputError
-from radfoundry.plan.forecast import (
-    BackTest,
-    Forecast,
-    Scale,
-    back_test,
-    check_goal,
-    cost,
-    count,
-    forecast,
-    next_labels,
-)
+from radfoundry.plan.back_test import BackTest, back_test
+from radfoundry.plan.forecast import Forecast, Scale, check_goal, count, forecast
 from radfoundry.plan.learning_curve import Plan, measure, slope_against_final, split_rows
 from radfoundry.plan.measured import Measured, chance_of
+from radfoundry.plan.worth import cost, next_labels
 from radfoundry.report import curve_figures
 from radfoundry.splits import Fold, kfold
 from radfoundry.studies import evidence, inputs
@@ -160,7 +152,7 @@ def run(config: Config) -> Path:
 
 def _phantom(config: Config) -> Cohort:
     folder = config.store.parent / f"phantom-samples-{config.cases}-{config.effect:g}-{config.seed}"
-    options = {"task": "ila", "effect": config.effect, "seed": config.seed, "prevalence": 0.3}
+    options: dict[str, Any] = {"task": "ila", "effect": config.effect, "seed": config.seed, "prevalence": 0.3}
     return inputs.phantom(folder, n=config.cases, **options)
 
 

@@ -19,10 +19,28 @@ TOLERANCE = 1e-9
 """Largest entry of the gradient of the mean loss at the solution; scikit-learn's default is 1e-4."""
 MOST_STEPS, MOST_PRODUCTS, MOST_HALVINGS = 100, 500, 30
 ARMIJO = 1e-4
+SMALLEST_EIGENVALUE = 1e-12
+"""Directions of the training cases below this share of the largest variance are rounding."""
 SMALLEST = 1e-12
 """Added to the diagonal: where all cases are certain the intercept has no curvature of its own."""
 DIRECT = 160
 """Up to so many features forming and factoring the second derivative costs less than iterating."""
+
+
+def principal_axes(A: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(mean (p,), basis (p, r)) of the training cases A (n, p): orthonormal, orthogonal columns of scores.
+
+    With fewer cases than features all of the penalised optimum lies in their span (representer theorem; the
+    intercept is not penalised), so r <= n loses nothing. Directions of rounding are left out.
+    """
+    mean = A.mean(axis=0)
+    centred = A - mean
+    n, p = A.shape
+    value, vector = np.linalg.eigh(centred.T @ centred if n > p else centred @ centred.T)
+    keep = value > SMALLEST_EIGENVALUE * max(value[-1], 0.0)
+    if n > p:
+        return mean, vector[:, keep]
+    return mean, centred.T @ (vector[:, keep] / np.sqrt(value[keep]))
 
 
 def logistic_path(
