@@ -13,7 +13,7 @@ from sklearn.model_selection import GridSearchCV
 
 from radfoundry.errors import InputError, NotEnoughData, UnknownName
 from radfoundry.plan import ablation, selectors, verdicts
-from radfoundry.plan.ablation import Cases, ablate, areas, inner_folds, normal_scores, sample
+from radfoundry.plan.ablation import Cases, ablate, areas, inner_folds, placed, sample
 from radfoundry.plan.grid import Cell, FeatureSpec, Grid, grid_from, matching, read_grid
 from radfoundry.plan.parts import Part, plain_pipeline
 from radfoundry.splits import kfold
@@ -195,13 +195,27 @@ def test_a_class_with_fewer_patients_than_folds_is_refused() -> None:
         ablate(Cases(y, cases.patient, cases.case_id, cases.matrices), Grid({"made": FeatureSpec()}))
 
 
-def test_scores_keep_their_order_and_can_be_pooled() -> None:
-    rng = np.random.default_rng(0)
-    among = rng.standard_t(2, size=200)
-    score = np.sort(np.concatenate([rng.normal(size=50) * 20, among[:5]]))
-    z = normal_scores(score, among)
-    assert (np.diff(z) > 0).all() and np.isfinite(z).all()
-    np.testing.assert_allclose(normal_scores(score * 9 - 4, among * 9 - 4), z, rtol=1e-9)
+def test_places_keep_order_and_ties() -> None:
+    score = np.array([3.0, 1.0, 1.0, 900.0])
+    z = placed(score)
+    assert z[1] == z[2] < z[0] < z[3] and abs(z.sum()) < 0.1
+    np.testing.assert_array_equal(placed(score * 1e-9 + 5), z)
+
+
+@pytest.mark.parametrize("classifier", ["logistic", "naive-bayes", "knn"])
+def test_one_feature_pools_as_it_ranks_within_folds(classifier: str) -> None:
+    """Every C ranks one feature alike, so the smallest is taken, and fits differ in their intercepts most."""
+    rng = np.random.default_rng(3)
+    y = (rng.random(200) < 0.2).astype(int)
+    x = (rng.normal(size=200) + 2 * y)[:, None].astype(np.float32)
+    cases = Cases(y, np.arange(200).astype(str), np.arange(200).astype(str), {"age": x})
+    grid = Grid(
+        {"age": FeatureSpec()}, {"classifier": (classifier,)}, repeats=2, folds=5, shuffled_labels=False
+    )
+    result = ablate(cases, grid, log=lambda _: None)
+    one = verdicts.one_cell(result, result.cells[0])
+    pooled = np.mean([roc_auc_score(y, row) for row in one.matrix(200)])
+    assert pooled == pytest.approx(one.fold_aucs.mean(), abs=0.03)
 
 
 def test_areas_are_those_of_scikit_learn() -> None:

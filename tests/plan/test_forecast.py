@@ -200,3 +200,13 @@ def test_wrong_tables(tmp_path: Path, text: str, error: type[Exception], match: 
     (tmp_path / "curve.csv").write_text(text)
     with pytest.raises(error, match=match):
         read_curves(tmp_path / "curve.csv")
+
+
+def test_beyond_the_horizon_names_no_number_to_cost() -> None:
+    n = np.array([5, 10, 20, 40, 80.0])
+    rng = np.random.default_rng(0)
+    values = 0.95 - 0.3 * n**-0.2 + 0.002 * rng.standard_normal((10, 5))
+    f = forecast(Measured(n, values), 0.9)
+    assert f.verdict == "beyond the horizon" and f.n_at > f.horizon
+    assert np.isnan(f.named) and f.as_dict()["n_at"] is None
+    assert cost(f.named, 0.1) is None

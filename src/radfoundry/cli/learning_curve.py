@@ -225,7 +225,7 @@ class LearningCurve:
             }  # fmt: skip
             if self.prevalence is not None and f.usable:
                 for key, have in (("cost", 0.0), ("further_cost", float(m.n[-1]))):
-                    found = cost(f.n_at, self.prevalence, price=self.price, have=have, level=self.level)
+                    found = cost(f.named, self.prevalence, price=self.price, have=have, level=self.level)
                     row[key] = None if found is None else found.as_dict()
             rows.append(row)
         return {"format": 1, "goal": self.goal, "curves": rows, "early_slope": slope_against_final(measured)}

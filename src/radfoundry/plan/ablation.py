@@ -5,8 +5,10 @@ their mean AUC; every step that learns (filling, normalisation, selection, sampl
 training cases alone. The cells of a split share what they have in common (`parts`), which changes nothing but
 the time.
 
-A score is given as the normal quantile of its place among the training cases' own inner out-of-fold scores:
-the order within a fold stays, and scores of several folds and classifiers may be pooled.
+Scores of different fits share no scale: two logistic regressions of tiny C differ more in their intercepts
+than in anything they say of a case. So that they may be pooled, a score is given as the normal quantile of
+its rank among the cases tested by the same fit. That uses no label, and asks that folds are alike, which
+dealing out patients by class makes them.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from radfoundry.plan.grid import Cell, Grid
 from radfoundry.plan.parts import Part
 from radfoundry.splits import Fold, kfold
 
-CODE_VERSION = 5
+CODE_VERSION = 6
 """Raised whenever a change of the engine would change a score."""
 
 
@@ -280,36 +282,25 @@ def _one(cell: Cell, parts: Sequence[Part], outer: Part, fold: Fold) -> pd.DataF
     smallest = min((len(part.train) for part in parts), default=len(outer.train))
     settings = classifiers.settings(cell.classifier, smallest)
     best, inner = len(settings) // 2, np.nan
-    own = np.empty(0)
     if parts:
         within = [part.scores(cell, settings) for part in parts]
         area = np.mean([areas(part.y[part.test], found) for part, found in zip(parts, within)], axis=0)
         best = int(np.flatnonzero(area >= area.max() - TIE)[0])
         inner = float(area[best])
-        own = np.concatenate([found[best] for found in within])
     score = outer.scores(cell, [settings[best]])[0]
     return pd.DataFrame({
-        "row": fold.test, "fold": fold.fold, "score": normal_scores(score, own), "inner_auroc": inner,
+        "row": fold.test, "fold": fold.fold, "score": placed(score), "inner_auroc": inner,
         "setting": json.dumps(settings[best]),
     })  # fmt: skip
 
 
-def normal_scores(score: np.ndarray, among: np.ndarray) -> np.ndarray:
-    """Where scores lie among others, as standard normal quantiles; strictly rising, also beyond the others.
+def placed(score: np.ndarray) -> np.ndarray:
+    """Scores as normal quantiles of their ranks (Blom 1958), equal ones at their mean rank.
 
-    Between two of the others a place is interpolated; beyond the last the quantile goes on in units of the
-    others' standard deviation. Without others, or where they are all the same, scores stay as they are.
-
-    >>> normal_scores(np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, 3.0])).round(2).tolist()
-    [-0.67, 0.0, 0.67]
+    >>> placed(np.array([0.1, 0.3, 7.0])).round(2).tolist()
+    [-0.87, 0.0, 0.87]
     """
-    if len(among) < 2 or np.ptp(among) == 0:
-        return score.astype(float)
-    n, spread = len(among), float(among.std())
-    value, count = np.unique(among, return_counts=True)
-    place = (np.cumsum(count) - (count - 1) / 2) / (n + 1)
-    above, below = np.maximum(score - value[-1], 0), np.maximum(value[0] - score, 0)
-    return ndtri(np.interp(score, value, place)) + (above - below) / spread
+    return ndtri((rankdata(score) - 0.375) / (len(score) + 0.25))
 
 
 def areas(y: np.ndarray, scores: np.ndarray) -> np.ndarray:

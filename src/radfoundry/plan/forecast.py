@@ -69,6 +69,11 @@ class Forecast:
         """Whether there is a curve that rises above chance."""
         return self.verdict not in ("below chance", "falling", "no fit")
 
+    @property
+    def named(self) -> float:
+        """n_at as far as the horizon goes; NaN beyond it, where it is a guess that nobody should cost."""
+        return math.nan if self.verdict == "beyond the horizon" else self.n_at
+
     def value_at(self, n: float) -> tuple[float, float, float]:
         """(fit, low, high) of the metric at n positives, within the measured range and the horizon."""
         at = np.log(self.band["n"].to_numpy())
@@ -88,7 +93,7 @@ class Forecast:
         ]  # fmt: skip
         return {
             "target": m.target, "name": m.name, "metric": m.metric, "goal": self.goal,
-            "verdict": self.verdict, "sentence": self.sentence, "n_at": finite(self.n_at),
+            "verdict": self.verdict, "sentence": self.sentence, "n_at": finite(self.named),
             "low": finite(self.low), "high": finite(self.high),
             "unbounded": self.usable and not math.isfinite(self.high), "level": self.level,
             "probability": finite(self.probability), "horizon": self.horizon, "scale": self.scale,

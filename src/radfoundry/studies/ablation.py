@@ -267,6 +267,8 @@ def _verdict(
             f"{len(broken)} of {asked} negative controls did not hold: "
             f"{_listed([c.name for c in broken], 'and')}."
         )
+    if not mains:
+        sentences.append("Only feature sets without the image were run.")
     if not sentences:
         sentences = ["No trivial feature set was given to hold these AUCs against: add age, stage or volume."]
     best = max((estimates[n] for n in plain), key=lambda e: e.value, default=None)
@@ -391,7 +393,8 @@ def _means(result: Ablation, grid: Grid, cells: Sequence[Cell], reference: Cell 
     own = [c for c in cells if c.features == reference.features]
     per_set = verdicts.marginal_means(result, own, reference)
     sets = [grid.reference_cell(name) for name in grid.of_role("main") if grid.reference_cell(name) in cells]
-    return pd.concat([verdicts.marginal_means(result, sets), per_set], ignore_index=True)
+    between = verdicts.marginal_means(result, sets)
+    return pd.concat([t for t in (between, per_set) if len(t)] or [per_set], ignore_index=True)
 
 
 def _show_cells(

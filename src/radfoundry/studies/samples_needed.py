@@ -258,9 +258,9 @@ def _table(run: Run, config: Config, answers: list[_Answer]) -> None:
     rows = []
     for a in answers:
         f, m = a.forecast, a.measured
-        needed = cost(f.n_at, a.prevalence, price=config.price, have=float(m.n[-1])) if f.usable else None
+        needed = cost(f.named, a.prevalence, price=config.price, have=float(m.n[-1])) if f.usable else None
         rows.append([
-            m.target, m.name, f"{m.mean[-1]:.3f} at {m.n[-1]:g}", f.verdict, count(f.n_at),
+            m.target, m.name, f"{m.mean[-1]:.3f} at {m.n[-1]:g}", f.verdict, count(f.named),
             f"{count(f.low)} to {count(f.high)}" if f.usable else "–", f.probability,
             "–" if needed is None else f"{needed.cases:,.0f} ({needed.low:,.0f} to {needed.high:,.0f})",
             None if needed is None or needed.budget is None else round(needed.budget),
@@ -367,7 +367,7 @@ def _estimates(a: _Answer) -> list[Estimate]:
     f, m = a.forecast, a.measured
     tested = m.test_cases or 0
     _, low, high = f.value_at(m.n[-1]) if f.usable else (math.nan, math.nan, math.nan)
-    needed = f.n_at if math.isfinite(f.n_at) else math.nan
+    needed = f.named if math.isfinite(f.named) else math.nan
     bounded = math.isfinite(f.low) and math.isfinite(f.high)
     why = f"{f.verdict}; P(within horizon) {f.probability:.2f}" if f.usable else f.verdict
     return [
