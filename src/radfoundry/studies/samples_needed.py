@@ -396,10 +396,25 @@ def _verdict(
         if plain is not None:
             words.append(_against(best, plain))
         value = _estimates(best)[0]
-        floor = _estimates(plain)[0] if plain else None
+        floor = _estimates(plain)[0] if plain else _chance(best, value)
         items.append((f"{config.metric.upper() if config.metric == 'auroc' else config.metric}, {target}, "
                       f"{best.measured.n[-1]:g} positives", value, floor))  # fmt: skip
-    return " ".join(words), items
+    return " ".join(word[0].upper() + word[1:] for word in words), items
+
+
+def _chance(a: _Answer, value: Estimate) -> Estimate | None:
+    """What any constant score reaches, to stand beside a control that is itself the best."""
+    chance = a.measured.chance
+    if not math.isfinite(chance):
+        return None
+    return Estimate(
+        f"{a.measured.metric}_trivial",
+        chance,
+        method="chance",
+        n=value.n,
+        target=value.target,
+        model="chance",
+    )
 
 
 def _rank(a: _Answer) -> tuple[float, float]:
