@@ -24,7 +24,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from radfoundry.errors import InputError, UnknownName
 from radfoundry.registry import nearest
@@ -49,6 +49,7 @@ WEIGHTLESS = ("knn", "lda", "naive-bayes")
 
 Role = Literal["main", "clinical", "volume", "control"]
 Design = Literal["full", "one-at-a-time"]
+Pool = Literal["none", "mean", "max", "largest"]
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ class FeatureSpec:
     table: a file with `case_id` and a column `vector`, or numeric columns; None: columns of the cohort.
     columns: names or patterns (`original_*`); all numeric ones when empty. join: names of other sets to put
     side by side. role: clinical and volume are what a model of the image has to beat; a control must not
-    work. of: the set that a control was made from.
+    work. of: the set that a control was made from. pool: how the lesions of a patient become one case, where
+    it differs from the grid's.
     """
 
     table: Path | None = None
@@ -66,6 +68,7 @@ class FeatureSpec:
     join: tuple[str, ...] = ()
     role: Role = "main"
     of: str = ""
+    pool: Pool | None = None
 
 
 @dataclass(frozen=True, order=True)
@@ -111,7 +114,8 @@ class Grid:
     """Everything an ablation is asked to do, beside the data.
 
     vary: factor to levels (k: 0 stands for all). design: `full` crosses all factors; `one-at-a-time` varies
-    each from the reference cell alone. repeats, folds, inner: of the nested cross-validation.
+    each from the reference cell alone. repeats, folds, inner: of the nested cross-validation. pool: make one
+    case of the lesions of a patient; none keeps a row a lesion (patients still stay together in splits).
     """
 
     features: Mapping[str, FeatureSpec]
@@ -125,6 +129,7 @@ class Grid:
     inner: int = 5
     shuffled_labels: bool = True
     seed: int = 0
+    pool: Pool = "none"
 
     def __post_init__(self) -> None:
         if not self.features:
@@ -140,6 +145,12 @@ class Grid:
                     raise InputError(
                         f"features: {name!r} refers to {other!r}, which is joined itself. Name its parts"
                     )
+        apart = [name for name, spec in self.features.items() if spec.pool and self.pool == "none"]
+        if apart:
+            raise InputError(
+                f"features: {apart[0]}: pool makes one case of a patient, so all sets need it. "
+                "Add `pool: mean` to the grid"
+            )
         if self.repeats < 1 or self.folds < 2 or self.inner < 2:
             raise InputError(
                 "repeats must be 1 or more, folds and inner 2 or more; the grid says "
@@ -253,7 +264,7 @@ def read_grid(path: Path) -> Grid:
 
 
 KEYS = ("format", "target", "cohort", "features", "vary", "reference", "design", "repeats", "folds", "inner",
-        "shuffled_labels", "seed")  # fmt: skip
+        "shuffled_labels", "seed", "pool")  # fmt: skip
 
 
 def grid_from(loaded: Mapping[str, Any], root: Path) -> Grid:
@@ -274,6 +285,7 @@ def grid_from(loaded: Mapping[str, Any], root: Path) -> Grid:
         target=None if loaded.get("target") is None else str(loaded["target"]),
         cohort=None if cohort is None else root / str(cohort),
         shuffled_labels=bool(loaded.get("shuffled_labels", True)),
+        pool=_pool(loaded, "the grid") or "none",
         **{name: _whole(loaded, name) for name in ("repeats", "folds", "inner", "seed") if name in loaded},
     )  # fmt: skip
 
@@ -282,7 +294,7 @@ def _spec(name: str, spec: Any, root: Path) -> FeatureSpec:
     where = f"features: {name}"
     if not isinstance(spec, Mapping):
         raise InputError(f"{where}: give `table:`, `columns:` or `join:`, not {spec!r}")
-    _known(spec, ("table", "columns", "join", "role", "of"), where)
+    _known(spec, ("table", "columns", "join", "role", "of", "pool"), where)
     role = spec.get("role", "main")
     if role not in get_args(Role):
         raise InputError(f"{where}: role {role!r} is unknown. Use one of: {', '.join(get_args(Role))}")
@@ -292,7 +304,17 @@ def _spec(name: str, spec: Any, root: Path) -> FeatureSpec:
     return FeatureSpec(
         None if table is None else root / str(table),
         _words(spec, "columns", where), _words(spec, "join", where), role, str(spec.get("of") or ""),
+        _pool(spec, where),
     )  # fmt: skip
+
+
+def _pool(found: Mapping[str, Any], where: str) -> Pool | None:
+    how = found.get("pool")
+    if how is not None and how not in get_args(Pool):
+        learns = " It learns from labels: use radfoundry.adapt.AttentionPool in Python"
+        hint = learns if how == "attention" else ""
+        raise UnknownName(f"{where}: no pool {how!r}. Use one of: {', '.join(get_args(Pool))}.{hint}")
+    return cast(Pool | None, how)
 
 
 def _levels(name: str, levels: Any) -> tuple[Any, ...]:

@@ -25,12 +25,14 @@ import pandas as pd
 
 from radfoundry import engines
 from radfoundry.adapt.fits import processes
+from radfoundry.adapt.pooling import patient_labels
 from radfoundry.cohort import Cohort, read_cohort
 from radfoundry.encoders.store import Store
 from radfoundry.errors import InputError
 from radfoundry.plan import tables, verdicts
 from radfoundry.plan.ablation import Ablation, Cases, ablate
 from radfoundry.plan.grid import Cell, Grid, as_plain, matching, read_grid
+from radfoundry.plan.lesions import by_patient
 from radfoundry.plan.verdicts import Contrast, Control, Selected
 from radfoundry.report import ablation_figures, figures
 from radfoundry.studies import evidence, inputs
@@ -122,6 +124,8 @@ def run_grid(
     run.hide([*data.patient, *data.case_id])
     Store(store).mark()  # kept cells lie beside vectors, in whichever order the two are made
     matrices = {name: matrix[found.complete] for name, matrix in found.matrices.items()}
+    if grid.pool != "none":
+        data, matrices = _pooled(run, data, matrices, grid)
     cases = Cases(data.y, data.patient, data.case_id, matrices)
     result = ablate(
         cases,
@@ -138,6 +142,24 @@ def run_grid(
     _say_failed(run, result)
     show(run, data, cases, grid, result, len(cohort))
     return result
+
+
+def _pooled(
+    run: Run, data: Labelled, matrices: Mapping[str, np.ndarray], grid: Grid
+) -> tuple[Labelled, dict[str, np.ndarray]]:
+    """One case a patient, called by the patient's id."""
+    patient_labels(data.y, data.patient)  # refuses a patient with both
+    pooled, rows = by_patient(matrices, grid, data.patient)
+    several = len(data.y) - len(rows)
+    run.note(
+        f"{len(data.y)} lesions of {len(rows)} patients, made one case a patient (pool: {grid.pool})."
+        if several
+        else "Every patient has one lesion: pooling changes nothing."
+    )
+    first = np.isin(np.arange(len(data.y)), rows)
+    one = data.keep(first, "further lesions of a patient, pooled")
+    table = one.cohort.table.assign(case_id=one.patient)
+    return replace(one, cohort=replace(one.cohort, table=table)), pooled
 
 
 def _say_failed(run: Run, result: Ablation) -> None:

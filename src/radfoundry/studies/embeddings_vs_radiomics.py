@@ -31,7 +31,7 @@ from radfoundry.encoders import extractors
 from radfoundry.encoders.extract import extract
 from radfoundry.encoders.store import Store
 from radfoundry.errors import InputError, InputMismatch
-from radfoundry.plan.grid import FeatureSpec, Grid
+from radfoundry.plan.grid import FeatureSpec, Grid, Pool
 from radfoundry.studies import ablation, inputs
 from radfoundry.studies.options import Options
 from radfoundry.studies.run import Run, command_line
@@ -68,6 +68,8 @@ class Config(Options):
     """Covariates of the clinical set; by default age, sex and every other number."""
     grid: Literal["small", "wide"] = "small"
     """small: four factors crossed; wide: the published five ablations, one factor at a time."""
+    pooling: Pool = "none"
+    """Several lesions of a patient as one case: mean, max, largest (by volume); none keeps a row a lesion."""
     repeats: int = 10
     """Repeats of the outer cross-validation."""
     folds: int = 5
@@ -100,6 +102,7 @@ def run(config: Config) -> Path:
             design="full" if config.grid == "small" else "one-at-a-time",
             reference={"selector": "none", "normalisation": "z", "classifier": "logistic"},
             repeats=config.repeats, folds=config.folds, inner=config.inner, seed=config.seed,
+            pool=config.pooling,
         )  # fmt: skip
         ablation.run_grid(
             run, cohort, grid, target=data.target, store=config.store, engine=config.engine,

@@ -1,0 +1,164 @@
+"""Feature tables of a grid: what is refused, what is imputed, and lesions pooled by patient."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from radfoundry.cli.main import main
+from radfoundry.cohort import read_cohort
+from radfoundry.errors import InputError, RadfoundryError, TableError, UnknownName
+from radfoundry.plan import tables
+from radfoundry.plan.grid import grid_from, read_grid
+from radfoundry.plan.lesions import by_patient
+
+N = 24
+GRID = """
+cohort: cohort.csv
+target: grows
+features:
+  texture: {table: texture.csv}
+  size: {table: size.csv, columns: [volume_mm3], role: volume}
+  age: {columns: [age], role: clinical}
+  both: {join: [texture, size]}
+repeats: 2
+folds: 3
+inner: 2
+"""
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Path:
+    """24 patients with two lesions each, tables by lesion, and a grid."""
+    rng = np.random.default_rng(0)
+    patient = np.repeat(np.arange(N), 2)
+    y = (patient % 3 == 0).astype(int)
+    cases = [f"c{i:02d}" for i in range(2 * N)]
+    pd.DataFrame({
+        "case_id": cases, "patient_id": [f"p{i:02d}" for i in patient], "y:grows": y, "age": 40.0 + patient,
+    }).to_csv(tmp_path / "cohort.csv", index=False)  # fmt: skip
+    texture = rng.normal(size=(2 * N, 6)) + y[:, None]
+    pd.DataFrame(texture, columns=[f"t{i}" for i in range(6)]).assign(case_id=cases).to_csv(
+        tmp_path / "texture.csv", index=False
+    )
+    pd.DataFrame({"case_id": cases, "volume_mm3": rng.uniform(50, 900, 2 * N)}).to_csv(
+        tmp_path / "size.csv", index=False
+    )
+    (tmp_path / "grid.yaml").write_text(GRID)
+    return tmp_path
+
+
+def read(folder: Path) -> tables.Features:
+    cohort = read_cohort(folder / "cohort.csv", need_images=False)
+    return tables.read(read_grid(folder / "grid.yaml"), cohort)
+
+
+def change(folder: Path, name: str, **columns: object) -> None:
+    pd.read_csv(folder / name).assign(**columns).to_csv(folder / name, index=False)  # type: ignore[arg-type]
+
+
+def test_constant_and_missing_features_are_counted_or_refused(made: Path) -> None:
+    first = pd.read_csv(made / "texture.csv")["t1"].where(np.arange(2 * N) > 3)
+    change(made, "texture.csv", t0=3.0, t1=first)
+    notes = " ".join(read(made).notes)
+    assert "texture: 1 of 6 columns are constant" in notes and "values are missing" in notes
+    change(made, "texture.csv", **{f"t{i}": np.nan if i % 2 else 1.0 for i in range(6)})
+    with pytest.raises(InputError, match="texture: all 6 columns are constant or empty over 48"):
+        read(made)
+
+
+@pytest.mark.parametrize(
+    ("columns", "error", "words"),
+    [
+        ({"case_id": "c00"}, TableError, "row 3: case 'c00' occurs twice"),
+        ({"case_id": [f"x{i}" for i in range(48)]}, TableError, "no case of .* is in its table"),
+        ({"volume_mm3": "large"}, TableError, r"column 'volume_mm3' .* holds text \('large'\)"),
+    ],
+)
+def test_a_wrong_table_is_named_with_its_set(
+    made: Path, columns: dict, error: type[Exception], words: str
+) -> None:
+    change(made, "size.csv", **columns)
+    with pytest.raises(error, match=words):
+        read(made)
+
+
+def test_an_unknown_column_and_a_missing_file(made: Path) -> None:
+    grid = made / "grid.yaml"
+    grid.write_text(GRID.replace("volume_mm3", "volum_mm3"))
+    with pytest.raises(UnknownName, match="Did you mean 'volume_mm3'"):
+        read(made)
+    grid.write_text(GRID.replace("texture.csv", "absent.csv"))
+    with pytest.raises(InputError, match=r"absent\.csv does not exist"):
+        read(made)
+
+
+def test_lesions_are_pooled_by_the_grid_or_the_set(made: Path) -> None:
+    texture, size = (pd.read_csv(made / f"{n}.csv").drop(columns="case_id") for n in ("texture", "size"))
+    patient = pd.read_csv(made / "cohort.csv")["patient_id"].to_numpy(str)[::-1].copy()
+    grid = grid_from(
+        {
+            "pool": "mean",
+            "features": {
+                "texture": {"table": "t.csv"},
+                "peak": {"table": "t.csv", "pool": "max"},
+                "main": {"table": "t.csv", "pool": "largest"},
+                "size": {"table": "s.csv", "role": "volume", "pool": "max"},
+                "both": {"join": ["main", "size"]},
+            },
+        },
+        made,
+    )
+    matrices = {name: texture.to_numpy() for name in ("texture", "peak", "main")}
+    matrices |= {"size": size.to_numpy(), "both": np.zeros((2 * N, 7))}
+    pooled, rows = by_patient(matrices, grid, patient)
+    # pandas as the other way round: groups in the order in which patients first occur.
+    groups = texture.groupby(patient, sort=False)
+    assert rows.tolist() == list(range(0, 2 * N, 2))
+    np.testing.assert_allclose(pooled["texture"], groups.mean(), rtol=1e-6)
+    np.testing.assert_allclose(pooled["peak"], groups.max(), rtol=1e-6)
+    largest = size.groupby(patient, sort=False)["volume_mm3"].idxmax()
+    np.testing.assert_allclose(pooled["main"], texture.loc[largest], rtol=1e-6)
+    np.testing.assert_array_equal(pooled["both"], np.hstack([pooled["main"], pooled["size"]]))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("pool: median", "no pool 'median'"),
+        ("pool: attention", "AttentionPool"),
+        ("features: {size: {table: size.csv, pool: mean}}", "Add `pool: mean`"),
+        ("features: {texture: {table: texture.csv}}\npool: largest", "role: volume"),
+    ],
+)
+def test_a_pool_that_cannot_be(made: Path, text: str, words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    sets = GRID[GRID.index("features") : GRID.index("repeats")]
+    grid, out = made / "grid.yaml", made / "run"
+    grid.write_text(f"{GRID.replace(sets, '') if 'features' in text else GRID}{text}\n")
+    code = main(["ablate", str(grid), "--out", str(out), "--store", str(made / "store")])
+    assert code and words in capsys.readouterr().err and not (made / "run").exists()
+
+
+def test_a_patient_whose_lesions_differ_is_not_pooled(made: Path) -> None:
+    change(made, "cohort.csv", **{"y:grows": np.arange(2 * N) % 2})
+    (made / "grid.yaml").write_text(GRID + "pool: mean\n")
+    with pytest.raises(RadfoundryError, match="24 of 24 patients have lesions with different labels"):
+        from radfoundry.studies.ablation import AblateConfig, run
+
+        run(AblateConfig(made / "grid.yaml", out=made / "run", store=made / "store", jobs=1))
+
+
+def test_the_command_pools_and_says_so(made: Path) -> None:
+    (made / "grid.yaml").write_text(GRID + "pool: largest\n")
+    out = made / "run"
+    options = ["--out", str(out), "--store", str(made / "store"), "--jobs", "1"]
+    assert main(["ablate", str(made / "grid.yaml"), *options]) == 0
+    table = pd.read_parquet(out / "predictions.parquet")
+    assert set(table["case_id"]) == {f"p{i:02d}" for i in range(N)} == set(table["patient_id"])
+    estimates = json.loads((out / "metrics.json").read_text())
+    assert {e["n"] for e in estimates if e["name"] == "auroc"} == {N}
+    assert "48 lesions of 24 patients" in (out / "report.html").read_text()
