@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -23,7 +26,7 @@ from radfoundry import encoders, engines
 from radfoundry.cli.main import main
 from radfoundry.cohort import Cohort, read_cohort
 from radfoundry.encoders import shards
-from radfoundry.errors import MissingExtra, NotEnoughData, RadfoundryError, RunError
+from radfoundry.errors import InputError, MissingExtra, NotEnoughData, RadfoundryError, RunError
 from radfoundry.plan.ablation import Cases, ablate
 from radfoundry.plan.grid import FeatureSpec, Grid
 from tests._engine_tasks import dies_always, dies_once, square, too_few, total
@@ -54,7 +57,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 def processes() -> dict[int, tuple[int, str]]:
     """{pid: (parent, command line)}, by `ps`."""
-    said = subprocess.run(["ps", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True)
+    said = subprocess.run(
+        ["ps", "-ww", "-eo", "pid=,ppid=,args="], capture_output=True, text=True, check=True
+    )
     rows = [line.split(None, 2) for line in said.stdout.splitlines()]
     return {int(pid): (int(parent), rest[0] if rest else "") for pid, parent, *rest in rows}
 
@@ -106,6 +111,15 @@ def results(function: Any, tasks: list[tuple], **how: Any) -> list[Any]:
 def test_local_is_the_default_and_needs_no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     assert results(square, [(x,) for x in range(4)]) == [0, 1, 4, 9]
+
+
+def test_options_of_an_engine_that_would_be_ignored_are_refused() -> None:
+    engines.check("ray", "auto", 0)
+    engines.check("local", None, 3)
+    with pytest.raises(InputError, match="Add --engine ray"):
+        engines.check("local", "auto", 1)
+    with pytest.raises(InputError, match="--jobs -1: give the number"):
+        engines.check("ray", None, -1)
 
 
 def test_a_killed_worker_loses_nothing(cluster: None, tmp_path: Path) -> None:
@@ -206,6 +220,95 @@ def test_an_ablation_gives_the_same_scores_though_a_worker_is_killed(cluster: No
     assert killer.killed
     pd.testing.assert_frame_equal(here.folds, there.folds, check_exact=True)
     assert here.cells == there.cells and not there.failed
+
+
+def ablate_by_command(folder: Path, name: str, *more: str) -> pd.DataFrame:
+    """Scores of `radfoundry ablate` in a process of its own; nothing is kept between two names."""
+    if not (folder / "grid.yaml").exists():
+        cases, _ = made()
+        table = pd.DataFrame(cases.matrices["made"][:, :4], columns=list("abcd"))
+        table.assign(case_id=cases.case_id).to_csv(folder / "t.csv", index=False)
+        cohort = pd.DataFrame({"case_id": cases.case_id, "patient_id": cases.patient, "y:grows": cases.y})
+        cohort.to_csv(folder / "cohort.csv", index=False)
+        (folder / "grid.yaml").write_text(
+            "cohort: cohort.csv\ntarget: grows\nfeatures: {made: {table: t.csv}}\n"
+            "vary: {normalisation: [z, none]}\nrepeats: 2\nfolds: 3\ninner: 2\n"
+        )
+    out = folder / name
+    words = ["ablate", "grid.yaml", "--out", str(out), "--store", str(folder / f"store-{name}"), *more]
+    environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
+    done = subprocess.run(
+        [sys.executable, "-m", "radfoundry", *words, "--jobs", "1"],
+        cwd=folder, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return pd.read_parquet(out / "predictions.parquet")
+
+
+@pytest.fixture
+def sessions(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where a Ray that is started meanwhile keeps its session; a short path, for its sockets."""
+    pytest.importorskip("ray", reason="Ray is not installed (pip install 'radfoundry[ray]')")
+    folder = Path(tempfile.mkdtemp(prefix="ray"))
+    monkeypatch.setenv("RAY_TMPDIR", str(folder))
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")  # as docs/how-to/cluster.md has it
+    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def of_session(folder: Path) -> list[int]:
+    return [pid for pid, (_, command) in processes().items() if f"{folder}/" in command and running(pid)]
+
+
+def test_the_command_starts_a_cluster_of_its_own_and_ends_it(sessions: Path, tmp_path: Path) -> None:
+    here = ablate_by_command(tmp_path, "local")
+    there = ablate_by_command(tmp_path, "ray", "--engine", "ray")
+    pd.testing.assert_frame_equal(here, there, check_exact=True)
+    assert list(sessions.rglob("raylet.out")), "no cluster was started"
+    deadline = time.monotonic() + 15
+    while (alive := of_session(sessions)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not alive
+
+
+@pytest.fixture
+def head(sessions: Path) -> Iterator[str]:
+    """The address of a head node. `ray stop` would end every Ray of this machine: it is ended by its id."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = sessions / "start.txt"
+    words = ["--head", "--block", f"--port={port}", "--node-ip-address=127.0.0.1", "--num-cpus=1"]
+    words += ["--include-dashboard=false", f"--temp-dir={sessions}", f"--object-store-memory={100 * 2**20}"]
+    with log.open("w") as said:
+        node = subprocess.Popen(
+            [sys.executable, "-m", "ray.scripts.scripts", "start", *words],
+            stdout=said, stderr=said, start_new_session=True,
+        )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 120
+        while "Ray runtime started" not in log.read_text():
+            assert node.poll() is None and time.monotonic() < deadline, log.read_text()
+            time.sleep(0.2)
+        yield f"127.0.0.1:{port}"
+    finally:
+        node.terminate()  # a node ends its processes itself
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            node.wait(45)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(node.pid, signal.SIGKILL)
+        node.wait()
+
+
+def test_the_command_runs_on_a_cluster_at_an_address(head: str, sessions: Path, tmp_path: Path) -> None:
+    here = ablate_by_command(tmp_path, "local")
+    there = ablate_by_command(tmp_path, "ray", "--engine", "ray", "--ray-address", head)
+    pd.testing.assert_frame_equal(here, there, check_exact=True)
+    logs = [path.name for path in sessions.rglob("*.log")]
+    assert any(name.startswith("python-core-driver") for name in logs), "the cluster was not asked"
+    assert len(set(sessions.glob("session_2*"))) == 1, "another cluster was started"
+    assert of_session(sessions), "the cluster ended with the command"
 
 
 # -- embedding ---------------------------------------------------------------------------------------

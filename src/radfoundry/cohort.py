@@ -112,8 +112,9 @@ class Cohort:
             raise TableError(f"{self.name}: column 'y:{target}' is empty in every row. Fill in labels")
         if len(distinct) == 1 and not allow_constant:
             raise TableError(
-                f"{self.name}: column 'y:{target}' is constant: every labelled row is {distinct[0]!r}. "
-                "One class alone can be neither learned nor evaluated: add cases of the other class"
+                f"{self.name}: column 'y:{target}' is constant: every labelled row is "
+                f"{distinct.tolist()[0]!r}. One class alone can be neither learned nor evaluated: add cases "
+                "of the other class"
             )
         positive = self._about(target).get("positive")
         if positive is not None and self.kind(target) == "binary":

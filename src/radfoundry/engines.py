@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, Literal
 
-from radfoundry.errors import RunError
+from radfoundry.errors import InputError, RunError
 from radfoundry.optional import require
 
 Engine = Literal["local", "ray"]
@@ -67,6 +67,17 @@ def run(
         work = (delayed(_numbered)(index, function, task) for index, task in enumerate(tasks))
         with contextlib.closing(pool(work)) as done:
             yield from done
+
+
+def check(engine: Engine, address: str | None, jobs: int) -> None:
+    """InputError for options that would be ignored or mean nothing; 0 jobs are as many as there are CPUs."""
+    if address is not None and engine != "ray":
+        raise InputError(
+            f"--ray-address {address} is for --engine ray, and the engine is {engine}. Add --engine ray, or "
+            "leave the address out"
+        )
+    if jobs < 0:
+        raise InputError(f"--jobs {jobs}: give the number of processes, or 0 for one a CPU")
 
 
 def _numbered(index: int, function: Callable[..., Any], task: tuple[Any, ...]) -> tuple[int, Any]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import clone
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV
 
+from radfoundry.cli.main import main
 from radfoundry.errors import InputError, NotEnoughData, UnknownName
-from radfoundry.plan import ablation, selectors, verdicts
-from radfoundry.plan.ablation import Cases, ablate, areas, inner_folds, placed, sample
+from radfoundry.plan import ablation, classifiers, selectors, verdicts
+from radfoundry.plan.ablation import Cases, ablate, areas, inner_folds, labels_of, placed, sample
 from radfoundry.plan.grid import Cell, FeatureSpec, Grid, grid_from, matching, read_grid
 from radfoundry.plan.parts import Part, plain_pipeline
 from radfoundry.splits import kfold
@@ -167,6 +171,27 @@ def test_cells_are_kept_and_equal_ones_are_run_once(tmp_path: Path) -> None:
     assert ablate(changed, grid, store=tmp_path, log=said.append).made == 2 * 3
 
 
+def test_a_cell_scores_alike_whatever_else_is_in_the_grid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With fewer features than k the ranking would order the columns, and the order decides a forest."""
+    cases = made(60, 8)
+    grid = Grid(
+        {"noise": FeatureSpec()}, {"classifier": ("forest",), "selector": ("none", "anova"), "k": (20,)},
+        repeats=1, folds=2, inner=2, shuffled_labels=False,
+    )  # fmt: skip
+    planned, _ = grid.cells()
+    assert {c.selector for c in planned} == {"none", "anova"}
+    few = RandomForestClassifier(20, random_state=0)
+    monkeypatch.setattr(classifiers, "_estimator", lambda *_: few)
+    alone, both = (ablate(cases, grid, cells=c, log=lambda _: None) for c in (planned[:1], planned))
+    assert planned[0].selector == "anova" and [c.selector for c in both.cells] == ["anova", "none"]
+    for _, own in both.scores.groupby("number"):
+        np.testing.assert_array_equal(own["score"], alone.scores["score"])
+    once = ablate(cases, grid, cells=planned[:1], store=tmp_path, log=lambda _: None)
+    assert once.made == 1 and ablate(cases, grid, store=tmp_path, log=lambda _: None).reused == 2
+
+
 def test_one_cell_that_cannot_be_run_stops_no_other() -> None:
     grid = Grid(
         {"made": FeatureSpec()}, {"sample_size": (1.0, 0.05)}, repeats=1, folds=3, shuffled_labels=False
@@ -179,12 +204,97 @@ def test_one_cell_that_cannot_be_run_stops_no_other() -> None:
 def test_no_feature_left_scores_every_case_alike() -> None:
     cases = made()
     X = np.full((80, 3), 2.0, np.float32)
-    X[0] = 1.0  # varies in one fold's training part only
+    X[0] = 1.0  # varies in two training parts, whose test cases are all alike; nothing varies in the third
     found = ablate(
         Cases(cases.y, cases.patient, cases.case_id, {"flat": X}),
         Grid({"flat": FeatureSpec()}, repeats=1, folds=3, shuffled_labels=False), log=lambda _: None,
     )  # fmt: skip
-    assert (found.folds["auroc"] == 0.5).any()
+    assert (found.folds["auroc"] == 0.5).all() and len(found.folds) == 3
+
+
+def test_what_is_no_number_is_filled_like_what_is_missing() -> None:
+    cases = made()
+    fold = kfold(cases.patient, cases.y, n_splits=4)[0]
+    X = cases.matrices["made"].astype(float)
+    missing, wrong = X.copy(), X.copy()
+    for row, bad in zip((fold.train[0], fold.train[1], fold.test[0]), (np.inf, -1e300, 1e39)):
+        missing[row, 0], wrong[row, 0] = np.nan, bad
+    for cell in (Cell("made"), Cell("made", classifier="forest")):
+        first, second = (
+            Part(m, cases.y, fold.train, fold.test, most=0, seed=0).scores(cell) for m in (missing, wrong)
+        )
+        assert np.array_equal(first, second)
+
+
+def flat_nan(name: str, data: object, chosen: list | None = None) -> np.ndarray:
+    if name == "knn":
+        raise ValueError("array must not contain infs\nat the depth of a library")
+    found = real_scores(name, data, chosen)  # type: ignore[arg-type]
+    outer = chosen is not None and len(chosen) == 1  # inner folds try all the settings
+    return found * np.nan if name == "lda" or (name == "naive-bayes" and outer) else found
+
+
+real_scores = classifiers.scores
+
+
+def test_a_cell_that_breaks_or_scores_nothing_stops_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(classifiers, "scores", flat_nan)
+    vary = {"classifier": ("lda", "naive-bayes", "knn", "logistic")}
+    grid = Grid({"noise": FeatureSpec()}, vary, repeats=1, folds=3, inner=2, shuffled_labels=False)
+    found = ablate(made(), grid, log=lambda _: None)
+    assert [c.classifier for c in found.cells] == ["logistic"] and set(found.folds["number"]) == {0}
+    reasons = {address.rpartition("=")[2]: reason for address, reason in found.failed.items()}
+    assert reasons["knn"] == "ValueError: array must not contain infs"
+    assert "no numbers" in reasons["lda"] and "no numbers" in reasons["naive-bayes"]
+
+
+# -- shuffled labels --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_shuffled_labels_of_a_rare_class_leave_every_fold_both_classes(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    y = (np.arange(60) < 6).astype(int)
+    who = np.arange(60).astype(str)
+    cases = Cases(y, who, who, {"made": rng.normal(size=(60, 3)).astype(np.float32)})
+    grid = Grid({"made": FeatureSpec()}, {"classifier": ("lda",)}, repeats=10, folds=5, inner=2, seed=seed)
+    found = ablate(cases, grid, log=lambda _: None)
+    assert [c.labels for c in found.cells] == ["true", "shuffled"] and not found.failed
+    assert len(found.folds) == 2 * 50 and found.folds["auroc"].notna().all()
+    counts = found.scores.groupby(["number", "repeat", "fold"])["y"].sum().unstack("number")
+    assert (counts[0] == counts[1]).all()
+
+
+@pytest.mark.parametrize("both", [False, True])
+def test_labels_are_dealt_by_patient_within_folds(both: bool) -> None:
+    cases = made(120, 4, per=3)
+    y = cases.y.copy()
+    if both:
+        y[0] = 1 - y[0]
+    moved = 0
+    for repeat in range(3):
+        folds = [f for f in kfold(cases.patient, y, n_splits=4, repeats=3) if f.repeat == repeat]
+        dealt = labels_of(y, cases.patient, Cell("made", labels="shuffled"), folds, seed=0)
+        moved += int((dealt != y).sum())
+        for fold in folds:
+            assert dealt[fold.test].sum() == y[fold.test].sum()
+        shares = pd.Series(dealt).groupby(cases.patient).mean()
+        assert shares.isin((0, 1)).all() != both
+        again = labels_of(y, cases.patient, Cell("made", labels="shuffled"), folds, seed=0)
+        other = labels_of(y, cases.patient, Cell("made", labels="shuffled"), folds, seed=1)
+        assert np.array_equal(dealt, again) and not np.array_equal(dealt, other)
+    assert moved > 60
+    assert labels_of(y, cases.patient, Cell("made"), folds, seed=0) is y
+
+
+def test_inner_folds_where_most_patients_hold_both_classes() -> None:
+    """Patients with both count for the rarer class, which leaves two of the other: two folds, not five."""
+    patient = np.repeat(np.arange(12), 2)
+    y = np.tile([0, 1], 12)
+    y[-4:] = 0
+    assert len(inner_folds(y, patient, 5, 0)) == 2
+    y[-2:] = [0, 1]  # one such patient is too few
+    assert inner_folds(y, patient, 5, 0) == []
 
 
 def test_a_class_with_fewer_patients_than_folds_is_refused() -> None:
@@ -266,6 +376,36 @@ def test_a_control_at_chance_holds_and_one_that_works_is_named(strong: tuple) ->
     assert verdicts.at_chance(verdicts.one_cell(result, shuffled[0]), verdicts.SHUFFLED).held
     wrong = verdicts.at_chance(made_, verdicts.SHUFFLED)
     assert not wrong.held and "should be at chance and is not" in wrong.sentence
+    below = replace(made_, folds=made_.folds.assign(auroc=1 - made_.folds["auroc"]))
+    for kind in (verdicts.SHUFFLED, "control"):
+        judged = verdicts.at_chance(below, kind)
+        assert not judged.held and "below it" in judged.sentence and "leak" in judged.sentence
+
+
+def test_controls_of_shuffled_labels_are_judged_jointly(strong: tuple) -> None:
+    _, _, result = strong
+    shuffled = next(c for c in result.cells if c.labels == "shuffled")
+    one = verdicts.one_cell(result, shuffled)
+    alone, among = (verdicts.at_chance(one, verdicts.SHUFFLED, among=n) for n in (1, 5))
+    assert among.estimate.level == pytest.approx(0.99) and "joint over 5" in among.sentence
+    assert among.estimate.low < alone.estimate.low and among.estimate.high > alone.estimate.high
+
+
+def test_the_choice_of_any_set_is_made_inside_and_needs_two(strong: tuple) -> None:
+    _, grid, result = strong
+    assert verdicts.chosen_of_any(result, grid) is None  # the other set is a control
+    both = Grid({"made": FeatureSpec(), "noise": FeatureSpec()}, grid.vary, repeats=3, folds=4)
+    found = verdicts.chosen_of_any(result, both)
+    assert found is not None and found.name == "any set"
+    true = result.folds[result.folds["number"].isin([result.number(c) for c in found_cells(result)])]
+    best = true.groupby(["repeat", "fold"])["inner_auroc"].max().to_numpy()
+    taken = true.merge(found.folds[["repeat", "fold", "number"]], on=["repeat", "fold", "number"])
+    np.testing.assert_array_equal(taken.sort_values(["repeat", "fold"])["inner_auroc"], best)
+    assert len(found.fold_aucs) == 12
+
+
+def found_cells(result: ablation.Ablation) -> list[Cell]:
+    return [c for c in result.cells if c.labels == "true"]
 
 
 def test_pooled_scores_agree_with_the_folds(strong: tuple) -> None:
@@ -321,6 +461,12 @@ GRID = {"features": {"a": {"columns": ["age"]}}, "vary": {"classifier": ["logist
         ({"desing": "full"}, UnknownName, "Did you mean 'design'"),
         ({"repeats": "ten"}, InputError, "whole number"),
         ({"folds": 1}, InputError, "folds"),
+        ({"shuffled_labels": "false"}, InputError, "should be true or false"),
+        ({"shuffled_labels": 0}, InputError, "should be true or false"),
+        ({"features": {"a,b": {"columns": ["age"]}}}, InputError, "without commas"),
+        ({"features": {"a=b": {"columns": ["age"]}}}, InputError, "without commas"),
+        ({"features": {" a": {"columns": ["age"]}}}, InputError, "spaces around"),
+        ({"features": {"any set": {"columns": ["age"]}}}, InputError, "another name"),
     ],
 )  # fmt: skip
 def test_a_wrong_grid_is_refused_by_name(change: dict, error: type[Exception], words: str) -> None:
@@ -337,6 +483,8 @@ def test_a_grid_file_that_is_none(tmp_path: Path) -> None:
         read_grid(tmp_path / "g.yaml")
     with pytest.raises(InputError, match="no grid file"):
         read_grid(tmp_path / "absent.yaml")
+    with pytest.raises(InputError, match=r"is a folder\. Give the YAML file"):
+        read_grid(tmp_path)
 
 
 def test_cells_of_both_designs() -> None:
@@ -353,11 +501,106 @@ def test_cells_of_both_designs() -> None:
     assert "knn" in notes[0]
     star, _ = grid_from({**GRID, "vary": vary, "design": "one-at-a-time"}, Path()).cells()
     assert len([c for c in star if c.labels == "true"]) == 1 + 2 + 1 + 1
+    sizes = grid_from({**GRID, "vary": {"sample_size": [0.25, 1.0, 0.5]}}, Path())
+    assert sizes.reference_cell("a").sample_size == 1.0
     assert [c.classifier for c in matching(full, "classifier=knn,k=5")] == ["knn"]
     with pytest.raises(UnknownName, match="Did you mean 'classifier'"):
         matching(full, "clasifier=knn")
     with pytest.raises(InputError, match="no cell"):
         matching(full, "k=77")
+
+
+# -- the page ---------------------------------------------------------------------------------------
+
+
+def page_grid(folder: Path) -> Path:
+    """Two image sets, a control that is nearly a copy of the first, and one that is truly scrambled."""
+    rng = np.random.default_rng(0)
+    cases = [f"c{i:03d}" for i in range(90)]
+    y = (np.arange(90) % 3 == 0).astype(int)
+    pd.DataFrame({"case_id": cases, "patient_id": cases, "y:grows": y}).to_csv(
+        folder / "cohort.csv", index=False
+    )
+    image = rng.normal(size=(90, 4)) + 1.2 * y[:, None]
+    tables = {
+        "image": image,
+        "other": rng.normal(size=(90, 4)) + 0.3 * y[:, None],
+        "copy": image + 0.01 * rng.normal(size=image.shape),
+        "scrambled": rng.permutation(image),
+    }
+    for name, values in tables.items():
+        table = pd.DataFrame(values, columns=[f"v{i}" for i in range(4)]).assign(case_id=cases)
+        table.to_csv(folder / f"{name}.csv", index=False)
+    (folder / "grid.yaml").write_text(
+        """
+cohort: cohort.csv
+target: grows
+features:
+  image: {table: image.csv}
+  other: {table: other.csv}
+  near copy: {table: copy.csv, role: control, of: image}
+  scrambled voxels: {table: scrambled.csv, role: control, of: image}
+repeats: 2
+folds: 3
+inner: 2
+"""
+    )
+    return folder / "grid.yaml"
+
+
+def ablate_command(grid: Path, *more: str) -> int:
+    folder = grid.parent
+    words = ["ablate", str(grid), "--out", str(folder / "run"), "--store", str(folder / "store")]
+    return main([*words, "--jobs", "1", *more])
+
+
+def test_the_page_names_the_control_that_did_not_hold_and_no_other(tmp_path: Path) -> None:
+    assert ablate_command(page_grid(tmp_path)) == 0
+    out = tmp_path / "run"
+    sections = {s["key"]: s for s in json.loads((out / "sections.json").read_text())["sections"]}
+    assert "1 of 4 negative controls did not hold: near copy." in sections["verdict"]["text"]
+    assert "scrambled" not in sections["verdict"]["text"]
+    page = (out / "report.html").read_text()
+    assert "1 of 4 negative controls did not hold: near copy." in page
+    results = {row[1]: row[4] for row in sections["controls"]["rows"]}
+    assert results.pop("near copy") == "did not hold"
+    assert set(results.values()) == {"held"} and "scrambled voxels" in results
+
+    # The choice among both image sets stands on the page with its interval, and in no comparison.
+    estimates = {e["model"]: e for e in json.loads((out / "metrics.json").read_text())}
+    assert 0.5 < estimates["any set"]["low"] < estimates["any set"]["value"] < estimates["any set"]["high"]
+    assert "AUC, any set" in [item["label"] for item in sections["verdict"]["items"]]
+    picks = [row for row in sections["picks"]["rows"] if row[0] == "any set"]
+    assert picks[0][1].startswith("image") and picks[0][2] > 0.8
+    assert [row[0] for row in sections["contrasts"]["rows"]] == ["image against other"]
+    assert "any set" in set(pd.read_parquet(out / "predictions.parquet")["model"])
+    assert "any set (chosen inside)" in (out / "figures" / "comparison.csv").read_text()
+    assert "the same choice among the cells of all image sets" in page
+
+
+def test_without_the_whole_sample_the_largest_is_the_headline_and_the_page_says_so(tmp_path: Path) -> None:
+    grid = page_grid(tmp_path)
+    grid.write_text(grid.read_text() + "vary: {sample_size: [0.4, 0.6], classifier: [lda]}\n")
+    assert ablate_command(grid) == 0
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "the headline is that of 60% of them" in page
+    estimates = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert {"image", "other", "any set"} <= {e["model"] for e in estimates}
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--ray-address", "127.0.0.1:6379"], "Add --engine ray"),
+        (["--jobs", "-3"], "0 for one a CPU"),
+        (["--only", "labels=shuffled"], "Leave labels= out"),
+    ],
+)
+def test_options_that_would_be_ignored_are_refused(
+    more: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ablate_command(page_grid(tmp_path), *more) == 2
+    assert words in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
 # -- engines ----------------------------------------------------------------------------------------

@@ -47,7 +47,7 @@ def test_goal_further_out() -> None:
 def test_goal_above_the_plateau() -> None:
     f = forecast(curve(0.80, 0.8, 0.9, noise=0.003), 0.95, families=("power", "exponential"))
     assert f.verdict == "not reached" and math.isinf(f.n_at)
-    assert f.sentence.startswith("Not reached") and "to unbounded" in f.sentence
+    assert f.sentence.startswith("Not reached") and math.isinf(f.high)
     assert f.as_dict()["n_at"] is None and f.as_dict()["unbounded"]
     assert f.probability < 0.5
 
@@ -63,6 +63,81 @@ def test_curve_at_chance() -> None:
     assert f.verdict == "below chance" and math.isnan(f.n_at) and "chance" in f.sentence
     assert next_labels(f) is None
     assert forecast(curve(0.45, 0.0, 1.0), 0.8).verdict == "below chance"
+
+
+def noise(size: int = 6, *, ends: float = 0.53, slope: float = 0.0, luck: float = 0.04) -> Measured:
+    """Ten repeats near chance, whose error over repeats is far below the luck of their test patients."""
+    rng = np.random.default_rng(0)
+    n = N[:size]
+    mean = ends + slope * np.log(n / n[-1])
+    values = mean + 0.01 * rng.standard_normal((10, size))
+    return Measured(n, values, test_covariance=np.full((size, size), luck**2))
+
+
+def test_luck_of_the_test_patients_counts_when_a_curve_is_held_against_chance() -> None:
+    assert forecast(noise(), 0.8).verdict == "below chance"
+    assert forecast(noise(luck=0.005), 0.8).usable
+    assert forecast(noise(ends=0.62), 0.8).usable
+    # A back-test meets the same test patients again: their luck is no doubt there.
+    assert forecast(noise(), 0.8, population=False).usable
+
+
+def test_noise_that_falls_is_noise() -> None:
+    """Cross-validated noise often falls; what was never above chance is not a curve that falls."""
+    found = forecast(noise(ends=0.48, slope=-0.03), 0.8)
+    assert found.verdict == "below chance" and "not to be told from it" in found.sentence
+    assert forecast(noise(ends=0.48, slope=-0.12, luck=0.01), 0.8).verdict == "falling"
+
+
+@pytest.mark.parametrize("sizes", [1, 2])
+def test_a_curve_of_few_sizes_is_judged_too(sizes: int) -> None:
+    assert forecast(noise(sizes, ends=0.5), 0.8).verdict == "below chance"
+    if sizes == 2:
+        assert forecast(noise(2, ends=0.7, slope=-0.1, luck=0.01), 0.8).verdict == "falling"
+        assert forecast(noise(2, ends=0.7, slope=0.1, luck=0.01), 0.8).usable
+
+
+def test_interval_that_never_reaches_the_goal_has_words() -> None:
+    f = forecast(curve(0.70, 0.5, 0.9, noise=0.003), 0.98, families=("power",))
+    assert math.isinf(f.low) and f.interval == "none within the horizon"
+    assert "upper limit of the 90% interval stays below it" in f.sentence and "unbounded" not in f.sentence
+
+
+@pytest.mark.parametrize("option", [
+    {"horizon": math.nan}, {"horizon": math.inf}, {"horizon": 0.5}, {"level": math.nan}, {"level": 1.0},
+    {"draws": 10**9}, {"draws": 10},
+])  # fmt: skip
+def test_options_out_of_range_are_refused(option: dict[str, float]) -> None:
+    with pytest.raises(InputError, match=f"{next(iter(option))} must lie between"):
+        forecast(curve(0.9, 0.8, 0.6), 0.85, **option)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1.0])
+def test_prices_worths_and_back_tests_out_of_range_are_refused(value: float) -> None:
+    measured = curve(0.9, 0.8, 0.6)
+    with pytest.raises(InputError, match="price must lie between"):
+        cost(50, 0.1, price=value)
+    with pytest.raises(InputError, match="worth must lie between"):
+        next_labels(forecast(measured, 0.85, draws=50), worth=value)
+    with pytest.raises(InputError, match="back-test-from must lie between"):
+        back_test(measured, 0.85, largest=value)
+
+
+def test_unusable_covariance_is_said() -> None:
+    known = curve(0.9, 0.8, 0.6, test_covariance=np.full((6, 6), 0.0004), test_cases=100)
+    assert not forecast(known, 0.85).notes
+    for covariance in (None, np.full((6, 6), np.nan)):
+        f = forecast(curve(0.9, 0.8, 0.6, test_covariance=covariance, test_cases=100), 0.85)
+        assert f.usable and "luck is not in the interval" in f.notes[0]
+
+
+def test_point_is_the_power_law_and_the_families_feed_the_interval() -> None:
+    measured = curve(0.9, 0.8, 0.6, noise=0.005)
+    alone, together = (forecast(measured, 0.88, families=f) for f in (("power",), None))
+    np.testing.assert_array_equal(alone.band["fit"], together.band["fit"])
+    assert together.stack is not None and max(together.stack.weights) < 1
+    # The same resampled means are refitted in both: what differs are the families that a draw may pick.
+    assert np.abs(together.band["high"] - alone.band["high"]).max() > 0.002
 
 
 def test_curve_that_falls() -> None:
@@ -166,7 +241,7 @@ def test_cost_follows_the_negative_binomial() -> None:
     more = cost(50, 0.1, have=20)
     assert more is not None and more.positives == 30 and more.further
     assert cost(math.inf, 0.1) is None
-    with pytest.raises(InputError, match="--prevalence"):
+    with pytest.raises(InputError, match="prevalence must lie"):
         cost(50, 0)
 
 
@@ -194,12 +269,39 @@ def test_measured_elsewhere(tmp_path: Path) -> None:
         ("n,repeat,value\n5,0,.6\n5,0,.7\n", TableError, "there twice"),
         ("n,repeat,value\n5,0,.6\n10,0,.7\n", NotEnoughData, "1 repeat"),
         ("", TableError, "not readable"),
+        ("n,repeat,value\n5,0,.6\n5,1,61.5\n", TableError, "row 3, column 'value': 61.5 .*by 100"),
+        ("n,repeat,value,metric\n5,0,.6,auroc\n5,1,-.2,auroc\n", TableError, "row 3, column 'value': -0.2"),
+        ("n,repeat,value\n5,0,.6\n5,1,\n", TableError, "row 3, column 'value': empty"),
+        ("n,repeat,value\n5,0,.6\n1e9,1,.6\n", TableError, "row 3, column 'n'"),
+        ("n,repeat,value,chance\n5,0,.6,50\n5,1,.6,50\n", TableError, "row 2, column 'chance': 50 .*by 100"),
+        ("n,repeat,value,chance\n5,0,.6,.5\n5,1,.6,.4\n", TableError, "'chance': 0.4 after 0.5"),
+        ("n,repeat,value,test_cases\n5,0,.6,x\n5,1,.6,x\n", TableError, "row 2, column 'test_cases': 'x'"),
+        ("n,repeat,value,test_cases,test_positives\n5,0,.6,9,9\n5,1,.6,9,9\n", TableError, "no negative"),
     ],
 )  # fmt: skip
 def test_wrong_tables(tmp_path: Path, text: str, error: type[Exception], match: str) -> None:
     (tmp_path / "curve.csv").write_text(text)
-    with pytest.raises(error, match=match):
+    with pytest.raises(error, match=match) as caught:
         read_curves(tmp_path / "curve.csv")
+    assert "np." not in str(caught.value)
+
+
+def test_values_that_a_metric_cannot_have_are_no_curve() -> None:
+    values = np.full((3, 6), 0.7)
+    with pytest.raises(InputError, match="70 is no value of auroc, which lies between 0 and 1"):
+        Measured(N, 100 * values)
+    with pytest.raises(InputError, match=r"-0\.7 is no value of f1"):
+        Measured(N, -values, metric="f1")
+    assert Measured(N, -values, metric="mcc").mean[0] == pytest.approx(-0.7)
+
+
+def test_empty_optional_columns_say_nothing(tmp_path: Path) -> None:
+    table = (
+        curve(0.95, 0.8, 0.6).table().assign(test_positives=np.nan, test_cases=np.nan, pool_positives=None)
+    )
+    table.to_csv(tmp_path / "curve.csv", index=False)
+    (found,) = read_curves(tmp_path / "curve.csv")
+    assert found.test_cases is None and found.test_covariance is None and found.pool_positives is None
 
 
 def test_beyond_the_horizon_names_no_number_to_cost() -> None:

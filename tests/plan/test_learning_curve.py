@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
@@ -114,9 +116,14 @@ def test_test_part_of_one_class_is_refused() -> None:
     ("plan", "error", "match"),
     [
         (Plan(metric="auc"), UnknownName, "no metric 'auc'"),
-        (Plan(repeats=1), InputError, "2 or more"),
-        (Plan(negatives=0), InputError, "more than 0"),
-        (Plan(sizes=(1, 5)), InputError, "from 2 on"),
+        (Plan(repeats=1), InputError, "repeats must lie between 2 and 1,000, not 1"),
+        (Plan(repeats=10**8), InputError, "repeats must lie between"),
+        (Plan(folds=1), InputError, "folds must lie between"),
+        (Plan(negatives=0), InputError, "negatives must lie between"),
+        (Plan(negatives=float("inf")), InputError, "negatives must lie between .* not inf"),
+        (Plan(negatives=float("nan")), InputError, "negatives must lie between .* not nan"),
+        (Plan(seed=-1), InputError, "seed must lie between"),
+        (Plan(sizes=(1, 5)), InputError, "sizes must lie between 2 and 1,000,000, not 1"),
         (Plan(sizes=(5, 5)), InputError, "different numbers"),
     ],
 )  # fmt: skip
@@ -197,11 +204,76 @@ def test_interrupted_curve_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     np.testing.assert_array_equal(again.values, fresh.values)
 
 
-def test_features_that_are_not_finite_are_refused() -> None:
+def test_missing_values_take_the_median_of_the_training_subset() -> None:
+    """The same as scikit-learn's SimpleImputer fitted on each training subset, and then a plain curve."""
     x, y, patient = data()
-    x[3, 0] = np.nan
-    with pytest.raises(InputError, match="one finite vector a case"):
-        measure({"x": x}, y, patient, Plan(negatives=1))
+    train, test = halves()
+    x[np.random.default_rng(1).random(x.shape) < 0.1] = np.nan
+    plan = Plan(sizes=(10, 30), negatives=1, repeats=2)
+    (found,) = measure({"x": x}, y, patient, plan, train=train, test=test)
+    assert "missing or infinite" in found.missing and found.test_cases == 120
+    for chain in make_chains(y, patient, plan, train=train, test=test).chains:
+        for place, (n, rows) in enumerate(chain.subsets):
+            whole = SimpleImputer(strategy="median").fit(np.float32(x[rows])).transform(np.float32(x))
+            table = learning_curve.score_chain(
+                "logistic", whole, y, patient, [(n, rows)], chain.test, None, plan.seed
+            )
+            expected = roc_auc_score(y[chain.test][table["row"]], table["score"])
+            assert found.values[chain.repeat, place] == pytest.approx(expected, abs=1e-9)
+
+
+def test_imputing_uses_nothing_of_the_test_cases() -> None:
+    x, *_ = data()
+    x[::7, 2] = np.nan
+    x[:120, 5] = np.nan  # known among the test cases alone
+    train, other = np.arange(120), x.copy()
+    other[120:] = 1e6
+    first, second = learning_curve.imputed(x, train), learning_curve.imputed(other, train)
+    np.testing.assert_array_equal(first[:120], second[:120])
+    assert np.isfinite(first).all() and (first[:, 5] == 0).all()
+    assert first[126, 2] == np.nanmedian(x[:120, 2])
+
+
+def test_what_is_infinite_or_too_large_for_float32_is_missing_and_what_is_empty_is_left_out() -> None:
+    x, y, patient = data()
+    plan = Plan(sizes=(10,), negatives=1, repeats=2, folds=2)
+    holes, plain = x.copy(), x.copy()
+    holes[3, 0], holes[4, 1], holes[5, 2], holes[:, 7] = np.inf, 1e300, np.nan, np.nan
+    plain[[3, 4, 5], [0, 1, 2]] = np.nan
+    said: list[str] = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (found,) = measure({"x": holes}, y, patient, plan, log=said.append)
+    (same,) = measure({"x": np.delete(plain, 7, axis=1)}, y, patient, plan)
+    np.testing.assert_array_equal(found.values, same.values)
+    assert found.missing in said and "x: 1 of 12 features are empty and were left out" in found.missing
+    assert "3 values in 3 cases are missing or infinite" in found.missing
+
+
+def test_features_without_any_value_and_rows_that_do_not_fit_are_refused() -> None:
+    x, y, patient = data()
+    with pytest.raises(InputError, match="no feature has a finite value"):
+        measure({"x": np.full_like(x, np.nan)}, y, patient, Plan(negatives=1))
+    with pytest.raises(InputError, match="one vector a case, not 239 for 240"):
+        measure({"x": x[1:]}, y, patient, Plan(negatives=1))
+
+
+def test_test_error_is_unknown_where_most_draws_of_test_patients_have_one_class() -> None:
+    x, y, _ = data()
+    who = np.arange(240).astype(str)
+    test = np.array([np.flatnonzero(y == 1)[0], np.flatnonzero(y == 0)[0]])
+    train = np.setdiff1d(np.arange(240), test)
+    plan = Plan(sizes=(5, 10), negatives=1, repeats=2, metric="auprc")
+    (found,) = measure({"x": x}, y, who, plan, train=train, test=test)
+    assert found.test_covariance is None
+
+
+def test_one_size_has_a_covariance_too() -> None:
+    x, y, patient = data()
+    train, test = halves()
+    plan = Plan(sizes=(10,), negatives=1, repeats=2, metric="auprc")
+    (found,) = measure({"x": x}, y, patient, plan, train=train, test=test)
+    assert found.test_covariance is not None and found.test_covariance.shape == (1, 1)
 
 
 def test_early_slope_and_final_value() -> None:

@@ -100,7 +100,20 @@ def test_what_was_measured_can_be_forecast_from_again(
         (["--target", "ila", "--goal", "1.2"], "must lie between 0 and 1"),
         (["--target", "ila", "--goal", "0.4"], "not above chance"),
         (["--target", "ila", "--price", "5"], "--price needs --prevalence"),
-        (["--target", "ila", "--prevalence", "1.5"], "--prevalence must lie"),
+        (["--target", "ila", "--prevalence", "1.5"], "prevalence must lie"),
+        (["--target", "ila", "--prevalence", "0.1", "--price", "nan"], "price must lie between"),
+        (["--target", "ila", "--prevalence", "0.1", "--price", "inf"], "price must lie between"),
+        (["--target", "ila", "--horizon", "nan"], "horizon must lie between"),
+        (["--target", "ila", "--horizon", "inf"], "horizon must lie between"),
+        (["--target", "ila", "--level", "nan"], "level must lie between"),
+        (["--target", "ila", "--worth", "nan"], "worth must lie between"),
+        (["--target", "ila", "--negatives", "inf"], "negatives must lie between"),
+        (["--target", "ila", "--back-test-from", "nan"], "back-test-from must lie between"),
+        (["--target", "ila", "--draws", "1000000000"], "draws must lie between"),
+        (["--target", "ila", "--folds", "1"], "folds must lie between"),
+        (["--target", "ila", "--jobs", "-3"], "jobs must lie between"),
+        (["--target", "ila", "--seed", "-1"], "seed must lie between"),
+        (["--target", "ila", "--goal", "nan"], "the goal for auroc must lie"),
         (["--target", "ila", "--metric", "brier"], "falls as a model gets better"),
         (["--target", "ila", "--families", "powr"], "Did you mean 'power'"),
         (["--target", "ila", "--sizes", "90"], "too few for the smallest subset"),
@@ -122,6 +135,84 @@ def test_what_is_refused(
     captured = capsys.readouterr()
     assert match in captured.err and not captured.out
     assert sorted(folder.iterdir()) == before
+
+
+def measured(folder: Path, cohort: Path, features: Path, out: Path) -> pd.DataFrame:
+    words = [str(cohort), "--features", str(features), *SMALL, "--target", "ila", "--out", str(out / "c.csv")]
+    assert main(["plan", "learning-curve", *words]) == 0
+    return pd.read_csv(out / "c.csv")
+
+
+@pytest.mark.parametrize("column", ["none", "gone.png"])
+def test_feature_tables_need_no_images(column: str, folder: Path, tmp_path: Path) -> None:
+    cohort = pd.read_csv(folder / "cohort.csv")
+    changed = cohort.drop(columns="image") if column == "none" else cohort.assign(image=column)
+    changed.to_csv(tmp_path / "cohort.csv", index=False)
+    found = measured(folder, tmp_path / "cohort.csv", folder / "radiomics.csv", tmp_path)
+    expected = measured(folder, folder / "cohort.csv", folder / "radiomics.csv", tmp_path)
+    pd.testing.assert_frame_equal(found, expected)
+
+
+def test_only_cases_that_a_table_lacks_are_left_out(
+    folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    table = pd.read_csv(folder / "radiomics.csv")
+    table.loc[:40, "f3"] = np.nan
+    table.loc[[3, 50], "f1"] = [np.inf, 1e300]
+    table.assign(f9=np.nan).to_csv(tmp_path / "holes.csv", index=False)
+    measured(folder, folder / "cohort.csv", tmp_path / "holes.csv", tmp_path)
+    captured = capfd.readouterr()
+    assert "2 cases without features were left out" in captured.err and "Warning" not in captured.err
+    assert "note: holes: 1 of 10 features are empty and were left out" in captured.out
+    assert "43 values in 42 cases are missing or infinite" in captured.out
+
+
+def test_labels_in_a_feature_table_are_no_features(folder: Path, tmp_path: Path) -> None:
+    table = pd.read_csv(folder / "radiomics.csv")
+    label = pd.read_csv(folder / "cohort.csv")["y:ila"].iloc[:118]
+    table.assign(**{"y:ila": label, "time:death": label, "event:death": label}).to_csv(
+        tmp_path / "radiomics.csv", index=False
+    )
+    found = measured(folder, folder / "cohort.csv", tmp_path / "radiomics.csv", tmp_path)
+    expected = measured(folder, folder / "cohort.csv", folder / "radiomics.csv", tmp_path)
+    pd.testing.assert_frame_equal(found, expected)
+
+
+def test_case_ids_keep_their_leading_zeros(folder: Path, tmp_path: Path) -> None:
+    for name in ("cohort", "radiomics"):
+        table = pd.read_csv(folder / f"{name}.csv")
+        table["case_id"] = table["case_id"].str.removeprefix("c")
+        table.to_csv(tmp_path / f"{name}.csv", index=False)
+    assert len(measured(folder, tmp_path / "cohort.csv", tmp_path / "radiomics.csv", tmp_path)) == 15
+
+
+def test_tables_without_a_common_case_are_refused(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = pd.read_csv(folder / "radiomics.csv")
+    for name, rows in (("a", slice(0, 60)), ("b", slice(60, 118))):
+        table.iloc[rows].to_csv(tmp_path / f"{name}.csv", index=False)
+    words = [str(tmp_path / "a.csv"), str(tmp_path / "b.csv")]
+    assert run(folder, "--target", "ila", "--features", *words) == 2
+    assert "no labelled case has features in all of a, b" in capsys.readouterr().err
+
+
+def test_curves_in_percent_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "curve.csv").write_text("n,repeat,value\n5,0,61\n10,0,70\n5,1,62\n10,1,71\n")
+    assert main(["plan", "learning-curve", "--curve", str(tmp_path / "curve.csv")]) == 2
+    captured = capsys.readouterr()
+    assert "row 2, column 'value'" in captured.err and "by 100" in captured.err and not captured.out
+
+
+def test_labels_of_one_class_are_shown_as_plain_numbers(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = pd.read_csv(folder / "cohort.csv").assign(**{"y:ila": 0.0})
+    table.to_csv(tmp_path / "cohort.csv", index=False)
+    words = [str(tmp_path / "cohort.csv"), "--features", str(folder / "radiomics.csv"), "--target", "ila"]
+    assert main(["plan", "learning-curve", *words]) == 2
+    error = capsys.readouterr().err
+    assert "every labelled row is 0" in error and "np." not in error
 
 
 @pytest.mark.parametrize(

@@ -518,6 +518,15 @@ BAD = {
     ),
     "no difference": (lambda: compare_aucs(0.8, 0.8, 0.5), "no difference to find"),
     "correlation 1": (lambda: compare_aucs(0.8, 0.7, 0.5, score_correlation=1), "between -1 and 1"),
+    "correlation not a number": (
+        lambda: compare_aucs(0.8, 0.7, 0.5, score_correlation=math.nan),
+        "between -1 and 1",
+    ),
+    "seed below 0": (lambda: simulate_auc(0.8, 20, 20, draws=100, seed=-1), "seed must lie between 0"),
+    "seed of a comparison below 0": (
+        lambda: simulate_comparison(0.8, 0.7, 20, 20, draws=100, seed=-1),
+        "seed must lie between 0",
+    ),
     "power below alpha": (lambda: compare_aucs(0.8, 0.7, 0.5, power=0.04), "must lie above alpha"),
     "discordant too rare": (
         lambda: compare_paired_proportions(0.9, 0.8, discordant=0.05),

@@ -71,6 +71,34 @@ def test_constant_and_missing_features_are_counted_or_refused(made: Path) -> Non
         read(made)
 
 
+@pytest.mark.parametrize("bad", [np.inf, -np.inf, 1e300])
+@pytest.mark.parametrize("kind", ["columns", "vector"])
+def test_what_is_no_number_counts_as_missing_and_is_said(
+    made: Path, bad: float, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = pd.read_csv(made / "texture.csv")
+    table.loc[[3, 5], "t1"] = bad
+    table.loc[7, "t1"] = np.nan
+    if kind == "vector":
+        values = table.drop(columns="case_id").to_numpy()
+        table = pd.DataFrame({"case_id": table["case_id"], "vector": list(values)})
+        table.to_parquet(made / "texture.parquet")
+        (made / "grid.yaml").write_text(GRID.replace("texture.csv", "texture.parquet"))
+    else:
+        table.to_csv(made / "texture.csv", index=False)
+    found = read(made)
+    assert np.isnan(found.matrices["texture"][[3, 5, 7], 1]).all()
+    assert int(np.isnan(found.matrices["texture"]).sum()) == int(np.isnan(found.matrices["both"]).sum()) == 3
+    notes = " ".join(found.notes)
+    assert (
+        "texture: 2 values are infinite or too large" in notes and "1.0% of the values are missing" in notes
+    )
+    out = made / "run"
+    options = ["--out", str(out), "--store", str(made / "store"), "--jobs", "1"]
+    assert main(["ablate", str(made / "grid.yaml"), *options]) == 0
+    assert "texture: 2 values are infinite" in (out / "report.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("columns", "error", "words"),
     [

@@ -86,6 +86,28 @@ def test_interrupted_study_goes_on_from_kept_fits(finished: Path, cohort: Path, 
     assert "12 of 12 fits were on disk already" in log
 
 
+def test_single_missing_features_cost_no_case(
+    finished: Path, cohort: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = study.inputs.matrix
+
+    def holed(cohort, found):
+        x = real(cohort, found)
+        x[::2, 1], x[5] = np.nan, np.nan  # an undefined feature, and a case that gave no vector
+        return x
+
+    monkeypatch.setattr(study.inputs, "matrix", holed)
+    config = study.Config(
+        cohort=cohort, targets=("ila",), encoder=("random-projection",), controls=False,
+        out=tmp_path / "run", store=finished.parent / "store", **SMALL,
+    )  # fmt: skip
+    out = study.run(config)
+    notes = " ".join(json.loads((out / "sections.json").read_text())["notes"])
+    assert "values in" in notes and "are missing or infinite" in notes
+    n = {e["n"] for e in json.loads((out / "metrics.json").read_text()) if e["name"].startswith("auroc@")}
+    assert n == {len(read_cohort(cohort)) - 1}
+
+
 @pytest.mark.parametrize(
     ("words", "match"),
     [
@@ -94,8 +116,13 @@ def test_interrupted_study_goes_on_from_kept_fits(finished: Path, cohort: Path, 
         (["--target", "ila", "--goal", "0.4"], "not above chance"),
         (["--target", "ila", "--metric", "auk"], "no metric 'auk'"),
         (["--target", "ila", "--design", "split"], "no complete column 'split'"),
-        (["--target", "ila", "--prevalence", "2"], "--prevalence"),
-        (["--repeats", "1"], "2 or more"),
+        (["--target", "ila", "--prevalence", "2"], "prevalence must lie"),
+        (["--target", "ila", "--price", "nan"], "price must lie"),
+        (["--target", "ila", "--horizon", "inf"], "horizon must lie"),
+        (["--target", "ila", "--worth", "nan"], "worth must lie"),
+        (["--target", "ila", "--negatives", "nan"], "negatives must lie"),
+        (["--target", "ila", "--back-test-from", "0"], "back-test-from must lie"),
+        (["--repeats", "1"], "repeats must lie between 2"),
         ([], "2 label columns"),
     ],
 )  # fmt: skip

@@ -96,13 +96,13 @@ class LearningCurve:
         from radfoundry.plan.back_test import back_test
         from radfoundry.plan.curves import family_of
         from radfoundry.plan.forecast import forecast
-        from radfoundry.plan.worth import cost, next_labels
+        from radfoundry.plan.requirement import RANGES, check_ranges
+        from radfoundry.plan.worth import next_labels
 
+        check_ranges(**{name: getattr(self, name) for name in RANGES})
         if (self.cohort is None) == (self.curve is None):
             raise InputError("give either a cohort, or --curve with a measured curve")
-        if self.prevalence is not None:
-            cost(1, self.prevalence, price=self.price)
-        elif self.price is not None:
+        if self.price is not None and self.prevalence is None:
             raise InputError(
                 "--price needs --prevalence: how many cases must be labelled to find one positive?"
             )
@@ -153,7 +153,7 @@ class LearningCurve:
 
         from radfoundry.adapt.fits import Fits, processes
         from radfoundry.cohort import read_cohort
-        from radfoundry.errors import InputError
+        from radfoundry.errors import InputError, NotEnoughData
         from radfoundry.plan.forecast import check_goal
         from radfoundry.plan.learning_curve import measure, split_rows
         from radfoundry.plan.measured import chance_of
@@ -163,7 +163,8 @@ class LearningCurve:
         self.plan.check()
         if not self.encoder and not self.features:
             raise InputError("name at least one --encoder, or a table with --features")
-        cohort = read_cohort(self.cohort)
+        images = bool(self.encoder)
+        cohort = read_cohort(self.cohort, check_files=images, need_images=images)
         labels = [labelled(cohort, name) for name in self.target or (None,)]
         for data in labels:
             check_goal(self.metric, self.goal, chance_of(self.metric, float(data.y.mean())))
@@ -172,24 +173,30 @@ class LearningCurve:
         found = []
         for data in labels:
             places = np.flatnonzero(np.isin(cohort.table["case_id"].astype(str), data.case_id))
-            x = {name: matrix[places] for name, matrix in matrices.items()}
-            whole = np.all([np.isfinite(v).all(axis=1) for v in x.values()], axis=0)
-            data = data.keep(whole, "no features")
-            if not whole.all():
+            there = np.all([present[places] for _, present in matrices.values()], axis=0)
+            if not there.any():
+                raise NotEnoughData(
+                    f"{data.target}: no labelled case has features in all of {', '.join(matrices)}. Compare "
+                    "the case ids"
+                )
+            data, places = data.keep(there, "no features"), places[there]
+            if not there.all():
                 print(
-                    f"{data.target}: {(~whole).sum()} cases without features were left out", file=sys.stderr
+                    f"{data.target}: {(~there).sum()} cases without features were left out", file=sys.stderr
                 )
             train, test = split_rows(data.cohort, data.y, self.design, seed=self.seed)
             found += measure(
-                {name: v[whole] for name, v in x.items()}, data.y, data.patient, self.plan,
+                {name: x[places] for name, (x, _) in matrices.items()}, data.y, data.patient, self.plan,
                 target=data.target,
                 train=train, test=test, fits=fits, jobs=processes(self.jobs),
                 log=lambda words: print(words, file=sys.stderr),
             )  # fmt: skip
         return found
 
-    def _features(self, cohort: Cohort) -> dict[str, np.ndarray]:
-        """Name to (n, p), NaN rows where a case has no features."""
+    def _features(self, cohort: Cohort) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Name to (n, p) values, NaN where one is missing, and (n,) whether a case is there at all."""
+        import numpy as np
+
         from radfoundry.studies.inputs import matrix
 
         found = {path.stem: read_features(path, cohort) for path in self.features}
@@ -205,7 +212,8 @@ class LearningCurve:
                 result = encoders.embed(cohort, encoder, self.store or scratch)
                 for case, column, message in result.failures:
                     print(f"failed: case {case}, {column}: {message}", file=sys.stderr)
-                found[name] = matrix(cohort, result.embeddings)
+                known = np.isin(cohort.table["case_id"].astype(str), result.embeddings.case_id.astype(str))
+                found[name] = matrix(cohort, result.embeddings), known
         return found
 
     def _content(self, answers: list[Answer], measured: list[Measured]) -> dict[str, Any]:
@@ -265,18 +273,20 @@ class LearningCurve:
 Answer = tuple["Forecast", "BackTest", "Gain | None"]
 
 
-def read_features(path: Path, cohort: Cohort) -> np.ndarray:
-    """(n, p) numbers of a feature table in the cohort's order; NaN rows for cases that it lacks.
+def read_features(path: Path, cohort: Cohort) -> tuple[np.ndarray, np.ndarray]:
+    """(n, p) numbers of a feature table in the cohort's order, and (n,) whether the table has the case.
 
-    Raises TableError for a table without case_id, with a case twice, without numbers, or with none of the
-    cases.
+    Numbers are NaN where the table has none. Labels (`y:`, `time:`, `event:`) are no features. Raises
+    TableError for a table without case_id, with a case twice, without numbers, or with none of the cases.
     """
     import pandas as pd
 
     from radfoundry.errors import TableError
 
     try:
-        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        table = (
+            pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype={"case_id": str})
+        )
     except FileNotFoundError as cause:
         raise TableError(f"{path}: no such file. Check the path") from cause
     except (ValueError, OSError) as cause:  # pandas and pyarrow say what they dislike in either
@@ -285,17 +295,20 @@ def read_features(path: Path, cohort: Cohort) -> np.ndarray:
         raise TableError(
             f"{path.name}: no column 'case_id'. A feature table has case_id and one column a feature"
         )
-    table = table.assign(case_id=table["case_id"].astype(str))
-    if table["case_id"].duplicated().any():
-        twice = table.loc[table["case_id"].duplicated(), "case_id"].iloc[0]
+    table = table.assign(case_id=table["case_id"].astype(str)).set_index("case_id")
+    if not table.index.is_unique:
+        twice = table.index[table.index.duplicated()][0]
         raise TableError(f"{path.name}: case {twice!r} is there twice. A feature table has one row a case")
-    numbers = table.set_index("case_id").drop(columns=["patient_id"], errors="ignore").select_dtypes("number")
+    roles = ("y:", "time:", "event:", "patient_id", "Unnamed")
+    others = [c for c in table if str(c).startswith(roles)]
+    numbers = table.drop(columns=others).select_dtypes("number")
     if numbers.shape[1] == 0:
         raise TableError(f"{path.name}: no column of numbers. A feature table has one column a feature")
-    found = numbers.reindex(cohort.table["case_id"].astype(str)).to_numpy(float)
-    if not table["case_id"].isin(cohort.table["case_id"].astype(str)).any():
+    ids = cohort.table["case_id"].astype(str)
+    present = ids.isin(table.index).to_numpy()
+    if not present.any():
         raise TableError(f"{path.name}: no case_id of {cohort.name} occurs in it. Use the same case ids")
-    return found
+    return numbers.reindex(ids).to_numpy(float), present
 
 
 def text(answers: list[Answer], content: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -35,9 +35,12 @@ from radfoundry.plan.grid import Cell, Grid
 from radfoundry.plan.parts import Part
 from radfoundry.splits import Fold, kfold
 
-CODE_VERSION = 6
+CODE_VERSION = 7
 """Raised whenever a change of the engine would change a score."""
 
+
+UNUSABLE = (RadfoundryError, ValueError, ArithmeticError)
+"""What a cell may raise, of its own or from a library's depths, without stopping the others."""
 
 TIE = 1e-9
 """Mean AUCs of inner folds closer than that are the same but for rounding: the first setting is taken."""
@@ -92,8 +95,9 @@ def ablate(
 ) -> Ablation:
     """Run the cells of a grid, or read those that `store` holds.
 
-    Interrupt it (Ctrl-C) or lose a worker: what is done stays done. A cell that cannot be run (too few cases
-    of a class in a small sample, an extra that is not installed) is reported in `failed` and stops no other.
+    Interrupt it (Ctrl-C) or lose a worker: what is done stays done. A cell that cannot be run or evaluated
+    (too few cases of a class in a small sample, an extra that is not installed, scores that are no numbers)
+    is reported in `failed` and stops no other.
     NotEnoughData: a class has fewer patients than folds. InputError: a patient across folds cannot happen,
     but labels of another length can.
     """
@@ -111,13 +115,12 @@ def ablate(
     if reused:
         log(f"{reused} of {len(keys)} cells x repeats were on disk already")
     todo = {key: place for place, key in keys.items() if place not in found}  # equal cells are run once
-    tasks, groups = _tasks(cases, grid, folds, list(todo.values()), most)
+    tasks, groups = _tasks(cases, grid, folds, todo, most)
     made: dict[str, pd.DataFrame | str] = {}
     shared = Counter(keys.values())
     with engines.progress(len(keys), reused, "cell", quiet=quiet) as bar:
         for index, results in engines.run(run_group, tasks, engine=engine, jobs=jobs, address=address):
-            for cell, result in zip(groups[index][0], results):
-                key = keys[cell, groups[index][1]]
+            for key, result in zip(groups[index], results):
                 made[key] = result
                 if not isinstance(result, str):
                     kept.write(key, result)
@@ -128,12 +131,7 @@ def ablate(
             failed[place[0].address] = result
         elif result is not None:
             found[place] = result
-    whole = [c for c in wanted if c.address not in failed]
-    if not whole:
-        first = next(iter(failed.values()), "the grid has no cell")
-        raise NotEnoughData(f"no cell of the grid gave a result. The first: {first}")
-    ratio = float(np.mean([len(f.test) / len(f.train) for f in folds]))
-    return _collect(cases, grid, whole, found, failed, notes, ratio, reused)
+    return _collect(cases, grid, folds, wanted, found, failed, notes, reused)
 
 
 def _keys(
@@ -147,20 +145,22 @@ def _keys(
     }
     keys = {}
     for cell in cells:
-        kept = effective(cell, cases.matrices[cell.features].shape[1])
+        run = effective(cell, cases.matrices[cell.features].shape[1])
         for repeat in range(grid.repeats):
             # The name of a set decides nothing; how far mRMR was ranked decides the order behind that.
             place = {
-                "cell": replace(kept, features=""), "X": data[cell.features], "labels": labels,
+                "cell": replace(run, features=""), "X": data[cell.features], "labels": labels,
                 "split": split[repeat], "inner": grid.inner, "seed": grid.seed, "code": CODE_VERSION,
-                "most": most if cell.selector == "mrmr" else 0,
+                "most": most if run.selector == "mrmr" else 0,
             }  # fmt: skip
             keys[cell, repeat] = key_of("ablation", place)
     return keys
 
 
 def effective(cell: Cell, p: int) -> Cell:
-    """The cell without a selector that has fewer features than it may keep.
+    """The cell without a selector that has fewer features than it may keep: this one is run, and kept.
+
+    A ranking would put the columns in another order, which decides what a forest draws.
 
     >>> str(effective(Cell("age", selector="anova", k=20), p=1))
     'age: z, logistic'
@@ -171,20 +171,21 @@ def effective(cell: Cell, p: int) -> Cell:
 
 
 def _tasks(
-    cases: Cases, grid: Grid, folds: Sequence[Fold], missing: Sequence[tuple[Cell, int]], most: int
-) -> tuple[list[tuple], list[tuple[list[Cell], int]]]:
-    """Cells that share data, sample and repeat go together, in the order of the pipeline."""
-    grouped: dict[tuple[str, float, str, int], list[Cell]] = {}
-    for cell, repeat in missing:
-        grouped.setdefault((cell.features, cell.sample_size, cell.labels, repeat), []).append(cell)
+    cases: Cases, grid: Grid, folds: Sequence[Fold], todo: Mapping[str, tuple[Cell, int]], most: int
+) -> tuple[list[tuple], list[list[str]]]:
+    """Cells that share data, sample and repeat go together, in the order of the pipeline; and their keys."""
+    grouped: dict[tuple[str, float, str, int], dict[Cell, str]] = {}
+    for key, (cell, repeat) in todo.items():
+        run = effective(cell, cases.matrices[cell.features].shape[1])
+        grouped.setdefault((run.features, run.sample_size, run.labels, repeat), {})[run] = key
     tasks, groups = [], []
-    for (features, _, _, repeat), cells in grouped.items():
+    for (features, _, _, repeat), keys in grouped.items():
         own = [f for f in folds if f.repeat == repeat]
-        ordered = sorted(cells)
+        ordered = sorted(keys)
         tasks.append(
             (cases.matrices[features], cases.y, cases.patient, own, ordered, grid.inner, grid.seed, most)
         )
-        groups.append((ordered, repeat))
+        groups.append([keys[cell] for cell in ordered])
     return tasks, groups
 
 
@@ -200,9 +201,10 @@ def run_group(
 ) -> list[pd.DataFrame | str]:
     """One table a cell (row, fold, score, inner_auroc, setting), or the reason why there is none.
 
-    The cells have the same sample size and labels; folds are those of one repeat.
+    The cells have the same sample size and labels; folds are all those of one repeat (some of them will do
+    where labels are true).
     """
-    y = labels_of(y, patient, cells[0], folds[0].repeat, seed)
+    y = labels_of(y, patient, cells[0], folds, seed)
     X = np.asarray(X, float)
     tables: dict[Cell, list[pd.DataFrame] | str] = {cell: [] for cell in cells}
     with threadpool_limits(1), warnings.catch_warnings():
@@ -223,35 +225,56 @@ def run_group(
                     continue
                 try:
                     before.append(_one(cell, parts, outer, fold))
-                except RadfoundryError as error:  # the other cells go on
-                    tables[cell] = str(error)
+                except UNUSABLE as error:  # the other cells go on
+                    tables[cell] = _reason(error)
     return [t if isinstance(t, str) else pd.concat(t, ignore_index=True) for t in tables.values()]
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, RadfoundryError):
+        return str(error)
+    return f"{type(error).__name__}: {(str(error).strip().splitlines() or ['without a word'])[0]}"
 
 
 def inner_folds(y: np.ndarray, patient: np.ndarray, most: int, seed: int) -> list[Fold]:
     """Patient-grouped, stratified folds of training cases, fewer where a class has few patients; or none."""
     has = [len(np.unique(patient[y == label])) for label in (0, 1)]
-    n = min(most, *has)
-    if n < 2:
-        return []
-    folds = kfold(patient, y, n_splits=n, seed=seed)
-    both = all(len(np.unique(y[rows])) == 2 for f in folds for rows in (f.train, f.test))
-    return folds if both else []
+    for n in range(min(most, *has), 1, -1):
+        try:
+            folds = kfold(patient, y, n_splits=n, seed=seed)
+        except NotEnoughData:  # patients with both classes count for the rarer one alone
+            continue
+        both = all(len(np.unique(y[rows])) == 2 for f in folds for rows in (f.train, f.test))
+        return folds if both else []
+    return []
 
 
-def labels_of(y: np.ndarray, patient: np.ndarray, cell: Cell, repeat: int, seed: int) -> np.ndarray:
-    """The labels of a cell: the true ones, or those dealt out anew among patients, another way each repeat.
+def labels_of(y: np.ndarray, patient: np.ndarray, cell: Cell, folds: Sequence[Fold], seed: int) -> np.ndarray:
+    """The labels of a cell: the true ones, or those dealt out anew within each outer test fold.
 
-    Patients with one label exchange it whole; where patients hold both labels, cases exchange theirs.
+    folds: all of one repeat. Patients with one label exchange it whole; where any patient holds both, cases
+    exchange theirs.
+
+    Folds were stratified by the true labels, so dealing over all cases could leave one with a single class.
+    Within folds it is a permutation restricted to blocks (Winkler et al., NeuroImage 92, 2014): if features
+    tell nothing of labels, all ways of dealing a fold's labels among its patients are equally likely, given
+    the folds and how many of each class stratification put there. And the labels of a test fold depend on
+    nothing that its models have seen, so the AUC to expect is one half.
     """
     if cell.labels == "true":
         return y
-    rng = np.random.default_rng([seed, repeat, 1])
     _, code = np.unique(patient, return_inverse=True)
     mean = np.bincount(code, y) / np.bincount(code)
-    if np.isin(mean, (0, 1)).all():
-        return rng.permutation(mean)[code].astype(y.dtype)
-    return rng.permutation(y)
+    whole = np.isin(mean, (0, 1)).all()
+    dealt = y.copy()
+    for fold in folds:
+        rng = np.random.default_rng([seed, fold.repeat, fold.fold, 1])
+        if whole:
+            who, own = np.unique(code[fold.test], return_inverse=True)
+            dealt[fold.test] = rng.permutation(mean[who])[own]
+        else:
+            dealt[fold.test] = rng.permutation(y[fold.test])
+    return dealt
 
 
 def sample(fold: Fold, y: np.ndarray, patient: np.ndarray, share: float, seed: int) -> np.ndarray:
@@ -283,15 +306,24 @@ def _one(cell: Cell, parts: Sequence[Part], outer: Part, fold: Fold) -> pd.DataF
     settings = classifiers.settings(cell.classifier, smallest)
     best, inner = len(settings) // 2, np.nan
     if parts:
-        within = [part.scores(cell, settings) for part in parts]
+        within = [_numbers(part.scores(cell, settings)) for part in parts]
         area = np.mean([areas(part.y[part.test], found) for part, found in zip(parts, within)], axis=0)
         best = int(np.flatnonzero(area >= area.max() - TIE)[0])
         inner = float(area[best])
-    score = outer.scores(cell, [settings[best]])[0]
+    score = _numbers(outer.scores(cell, [settings[best]]))[0]
     return pd.DataFrame({
         "row": fold.test, "fold": fold.fold, "score": placed(score), "inner_auroc": inner,
         "setting": json.dumps(settings[best]),
     })  # fmt: skip
+
+
+def _numbers(scores: np.ndarray) -> np.ndarray:
+    if not np.isfinite(scores).all():
+        raise InputError(
+            "the classifier gave scores that are no numbers; look for features of extreme size, or use "
+            "another normalisation"
+        )
+    return scores
 
 
 def placed(score: np.ndarray) -> np.ndarray:
@@ -312,30 +344,61 @@ def areas(y: np.ndarray, scores: np.ndarray) -> np.ndarray:
     positive = y == 1
     m, n = int(positive.sum()), int((~positive).sum())
     if not m or not n:
-        raise NotEnoughData("an inner fold has one class only; use fewer inner folds or more cases")
+        raise NotEnoughData("a fold has one class only; use fewer folds or more cases")
     ranks = rankdata(scores, axis=1)[:, positive].sum(axis=1)
     return (ranks - m * (m + 1) / 2) / (m * n)
 
 
 def _collect(
-    cases: Cases, grid: Grid, cells: Sequence[Cell], found: dict[tuple[Cell, int], pd.DataFrame],
-    failed: dict[str, str], notes: Sequence[str], ratio: float, reused: int,
+    cases: Cases, grid: Grid, outer: Sequence[Fold], cells: Sequence[Cell],
+    found: Mapping[tuple[Cell, int], pd.DataFrame], failed: Mapping[str, str], notes: Sequence[str],
+    reused: int,
 ) -> Ablation:  # fmt: skip
-    scores, folds = [], []
-    for number, cell in enumerate(cells):
-        for repeat in range(grid.repeats):
-            table = found[cell, repeat]
-            y = labels_of(cases.y, cases.patient, cell, repeat, grid.seed)
-            scores.append(pd.DataFrame({
-                "number": number, "repeat": repeat, "fold": table["fold"].to_numpy(),
-                "row": table["row"].to_numpy(), "score": table["score"].to_numpy(), "y": y[table["row"]],
-            }))  # fmt: skip
-            for fold, own in table.groupby("fold", sort=True):
-                area = float(areas(y[own["row"]], own["score"].to_numpy()[None])[0])
-                first = own.iloc[0]
-                folds.append((number, repeat, fold, area, first["inner_auroc"], first["setting"]))
+    """Number the cells that can be evaluated; the others join those that failed."""
+    labels = {
+        (kind, repeat): labels_of(
+            cases.y, cases.patient, Cell("", labels=kind), [f for f in outer if f.repeat == repeat], grid.seed
+        )
+        for kind in {cell.labels for cell in cells}
+        for repeat in range(grid.repeats)
+    }
+    failed, whole = dict(failed), list[Cell]()
+    scores, folds = list[pd.DataFrame](), list[tuple]()
+    for cell in cells:
+        if cell.address in failed:
+            continue
+        try:
+            made = [
+                _evaluated(len(whole), repeat, found[cell, repeat], labels[cell.labels, repeat])
+                for repeat in range(grid.repeats)
+            ]
+        except NotEnoughData as error:
+            failed[cell.address] = str(error)
+            continue
+        whole.append(cell)
+        scores += [table for table, _ in made]
+        folds += [row for _, rows in made for row in rows]
+    if not whole:
+        first = next(iter(failed.values()), "the grid has no cell")
+        raise NotEnoughData(f"no cell of the grid gave a result. The first: {first}")
     columns = ["number", "repeat", "fold", "auroc", "inner_auroc", "setting"]
+    ratio = float(np.mean([len(f.test) / len(f.train) for f in outer]))
     return Ablation(
-        tuple(cells), pd.DataFrame(folds, columns=columns), pd.concat(scores, ignore_index=True), failed,
+        tuple(whole), pd.DataFrame(folds, columns=columns), pd.concat(scores, ignore_index=True), failed,
         tuple(notes), ratio, reused, len(found) - reused,
     )  # fmt: skip
+
+
+def _evaluated(
+    number: int, repeat: int, table: pd.DataFrame, y: np.ndarray
+) -> tuple[pd.DataFrame, list[tuple]]:
+    """Scores with their labels, and one row a fold, of one cell and repeat."""
+    scores = pd.DataFrame({
+        "number": number, "repeat": repeat, "fold": table["fold"].to_numpy(),
+        "row": table["row"].to_numpy(), "score": table["score"].to_numpy(), "y": y[table["row"]],
+    })  # fmt: skip
+    rows = []
+    for fold, own in table.groupby("fold", sort=True):
+        area = float(areas(y[own["row"]], own["score"].to_numpy()[None])[0])
+        rows.append((number, repeat, fold, area, own["inner_auroc"].iloc[0], own["setting"].iloc[0]))
+    return scores, rows

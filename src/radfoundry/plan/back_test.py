@@ -10,7 +10,8 @@ import numpy as np
 from scipy.stats import norm
 
 from radfoundry.plan.forecast import HORIZON, finite, forecast, mean_error, plain
-from radfoundry.plan.measured import Measured
+from radfoundry.plan.measured import Measured, lowest
+from radfoundry.plan.requirement import check_ranges
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,9 @@ def back_test(measured: Measured, goal: float, *, largest: float = 50, **options
     set.
 
     The interval holds the error of the observed mean too. Where no larger size was measured, or no curve can
-    be fitted to the small ones, `rows` is empty.
+    be fitted to the small ones, `rows` is empty. Raises InputError for options out of range.
     """
+    check_ranges(back_test_from=largest)
     later = measured.n > largest
     early = measured.n <= largest
     empty = BackTest(measured.name, measured.target, largest)
@@ -76,7 +78,7 @@ def back_test(measured: Measured, goal: float, *, largest: float = 50, **options
     z, rows = float(norm.ppf((1 + f.level) / 2)), []
     for n, observed, own in zip(measured.n[later], measured.mean[later], error[later]):
         fit, low, high = f.value_at(n)
-        low = max(fit - math.hypot(fit - low, z * own), -1.0 if measured.metric == "mcc" else 0.0)
+        low = max(fit - math.hypot(fit - low, z * own), lowest(measured.metric))
         high = min(fit + math.hypot(high - fit, z * own), 1.0)
         rows.append({"n": float(n), "forecast": fit, "low": low, "high": high, "observed": float(observed),
                      "error": fit - float(observed), "covered": bool(low <= observed <= high)})  # fmt: skip

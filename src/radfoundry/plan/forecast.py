@@ -28,10 +28,14 @@ from scipy.stats import norm
 from radfoundry.errors import InputError, NotEnoughData
 from radfoundry.evaluate.classification import METRICS
 from radfoundry.plan.curves import SIGMA_FLOOR, Fitted, Stack, resampled, stack
-from radfoundry.plan.measured import Measured
+from radfoundry.plan.measured import Measured, lowest
+from radfoundry.plan.requirement import check_ranges
 
 HORIZON = 10.0
 """Forecasts end at so many times the largest measured size: further out a curve is a guess."""
+
+CERTAIN = 1.645
+"""Standard errors by which a mean must lie above chance to be told from it: one-sided, 5 %."""
 
 POINTS = 240
 Scale = Literal["value", "dprime"]
@@ -79,6 +83,15 @@ class Forecast:
         at = np.log(self.band["n"].to_numpy())
         fit, low, high = (float(np.interp(math.log(n), at, self.band[c])) for c in ("fit", "low", "high"))
         return fit, low, high
+
+    @property
+    def interval(self) -> str:
+        """The interval of n_at in words of a table."""
+        if not self.usable:
+            return "–"
+        if math.isinf(self.low):
+            return "none within the horizon"
+        return f"{count(self.low)} to {count(self.high)}"
 
     @property
     def sentence(self) -> str:
@@ -129,7 +142,7 @@ def forecast(
     m, rng = measured, np.random.default_rng(seed)
     link = _Link(m.metric, scale)
     mean, error = mean_error(m)
-    trouble = _trouble(m)
+    trouble = _trouble(m, population)
     at = np.geomspace(m.n[0], horizon * m.n[-1], POINTS)
     at = np.unique(np.concatenate([at, m.n]))
     names = tuple(families or default_families(len(m.n)))
@@ -146,7 +159,7 @@ def forecast(
             max_steps=max_steps,
         )
     except NotEnoughData as cause:
-        return _without_fit(m, goal, horizon, level, at, str(cause), scale)
+        return _without_fit(m, goal, horizon, level, at, str(cause), scale, trouble)
     main = _main(fitted)
     line = link.back(main(at))
     means = link.to(np.clip(mean + _draws(m, error, draws, population, rng), link.low, link.high))
@@ -180,7 +193,7 @@ def check_goal(metric: str, goal: float, chance: float) -> None:
         raise InputError(
             f"{metric} falls as a model gets better; take one that rises, such as auroc or auprc"
         )
-    floor = -1.0 if metric == "mcc" else 0.0
+    floor = lowest(metric)
     if not floor < goal < 1:
         raise InputError(f"the goal for {metric} must lie between {floor:g} and 1, not {goal:g}")
     if math.isfinite(chance) and goal <= chance:
@@ -189,10 +202,7 @@ def check_goal(metric: str, goal: float, chance: float) -> None:
 
 def _check(m: Measured, goal: float, horizon: float, level: float, draws: int, scale: str) -> None:
     check_goal(m.metric, goal, m.chance)
-    if horizon < 1:
-        raise InputError(f"the horizon must be at least 1 times the largest size, not {horizon:g}")
-    if not 0 < level < 1 or draws < 50:
-        raise InputError(f"level must lie between 0 and 1 and draws be 50 or more, not {level:g} and {draws}")
+    check_ranges(horizon=horizon, level=level, draws=draws)
     if scale == "dprime" and m.metric != "auroc":
         raise InputError(f"the d′ scale is for auroc, not for {m.metric}. Leave --scale at value")
 
@@ -206,7 +216,7 @@ class _Link:
 
     @property
     def low(self) -> float:
-        return -1.0 if self.metric == "mcc" else (1e-3 if self.scale == "dprime" else 0.0)
+        return 1e-3 if self.scale == "dprime" else lowest(self.metric)
 
     @property
     def high(self) -> float:
@@ -254,8 +264,9 @@ def _draws(
         return moved
     if m.pool_positives:
         moved = moved + rng.standard_normal((draws, 1)) * _pool_error(m)
-    if m.test_covariance is not None and np.isfinite(m.test_covariance).all():
-        values, vectors = np.linalg.eigh(m.test_covariance)
+    tested = _known(m)
+    if tested is not None:
+        values, vectors = np.linalg.eigh(tested)
         root = vectors * np.sqrt(np.maximum(values, 0))
         moved = moved + rng.standard_normal((draws, len(m.n))) @ root.T
     return moved
@@ -284,22 +295,46 @@ def _rising(refits: np.ndarray, at: np.ndarray, largest: float) -> np.ndarray:
     return curves
 
 
-def _trouble(m: Measured) -> Verdict | None:
-    """A curve that falls, or that no size lifts above chance: nothing to forecast."""
-    if len(m.n) < 3:
-        return None
-    x = np.log(m.n) - np.log(m.n).mean()
-    slopes = m.values @ x / (x @ x)
-    error = slopes.std(ddof=1) / math.sqrt(len(slopes)) if len(slopes) > 1 else 0.0
-    error = max(error, SIGMA_FLOOR / math.sqrt(float(x @ x)))
-    if slopes.mean() < -2 * error:
-        return "falling"
+def _trouble(m: Measured, population: bool) -> Verdict | None:
+    """A curve that falls, or whose largest size cannot be told from chance: nothing to forecast.
+
+    Noise that no size lifts above chance may fall as well (cross-validated noise often does): that is chance.
+    """
+    doubt = _covariance(m, population)
+    falls = _falls(m, doubt)
     if math.isfinite(m.chance):
-        last = m.values[:, -1]
-        own = last.std(ddof=1) / math.sqrt(len(last)) if len(last) > 1 else 0.0
-        if last.mean() <= m.chance + max(own, SIGMA_FLOOR):
+        at_chance = m.mean <= m.chance + CERTAIN * np.maximum(np.sqrt(np.diag(doubt)), SIGMA_FLOOR)
+        if at_chance[-1] and (at_chance.all() or not falls):
             return "below chance"
-    return None
+    return "falling" if falls else None
+
+
+def _falls(m: Measured, doubt: np.ndarray) -> bool:
+    """Whether the slope over log n is negative by more than two standard errors."""
+    if len(m.n) < 2:
+        return False
+    x = np.log(m.n) - np.log(m.n).mean()
+    x /= x @ x
+    error = max(math.sqrt(x @ doubt @ x), SIGMA_FLOOR * math.sqrt(x @ x))
+    return bool(m.mean @ x < -2 * error)
+
+
+def _covariance(m: Measured, population: bool) -> np.ndarray:
+    """(S, S) of the mean curve over what `_draws` resamples: repeats and, for new patients, pool and test."""
+    size = len(m.n)
+    found = np.zeros((size, size))
+    if len(m.values) > 1:
+        found += np.atleast_2d(np.cov(m.values.T)) / len(m.values)
+    if population and m.pool_positives:
+        found += np.outer(_pool_error(m), _pool_error(m))
+    tested = _known(m) if population else None
+    return found if tested is None else found + tested
+
+
+def _known(m: Measured) -> np.ndarray | None:
+    """The covariance over test patients, where there is one that can be used."""
+    found = m.test_covariance
+    return found if found is not None and np.isfinite(found).all() else None
 
 
 def _main(fitted: Stack) -> Fitted | Stack:
@@ -349,20 +384,22 @@ def _verdict(n_at: float, largest: float, horizon: float) -> Verdict:
 
 
 def _without_fit(
-    m: Measured, goal: float, horizon: float, level: float, at: np.ndarray, why: str, scale: Scale
-) -> Forecast:
+    m: Measured, goal: float, horizon: float, level: float, at: np.ndarray, why: str, scale: Scale,
+    trouble: Verdict | None,
+) -> Forecast:  # fmt: skip
     empty = np.full(len(at), math.nan)
     band = pd.DataFrame({"n": at, "fit": empty, "low": empty, "high": empty})
-    verdict = _trouble(m) or "no fit"
+    verdict = trouble or "no fit"
     return Forecast(m, goal, verdict, math.nan, math.nan, math.nan, math.nan, horizon * m.n[-1], level, band,
                     np.empty((0, len(at))), None, scale, (why,))  # fmt: skip
 
 
 def _notes(m: Measured, population: bool) -> tuple[str, ...]:
-    notes = [m.note] if m.note else []
-    if population and m.test_covariance is None:
+    notes = [words for words in (m.note, m.missing) if words]
+    if population and _known(m) is None:
         notes.append(
-            "the test patients behind this curve are not known, so their luck is not in the interval"
+            "how far other test patients would move this curve is not known, so their luck is not in the "
+            "interval"
         )
     if len(m.values) < 10:
         notes.append(f"{len(m.values)} repeats: ten or more give steadier intervals")
@@ -385,8 +422,8 @@ def _sentence(f: Forecast) -> str:
     at = f"{m.mean[-1]:.3f} at {m.n[-1]:g} positives"
     if f.verdict == "below chance":
         return (
-            f"Below chance: {m.label} shows no more than chance ({m.chance:.2f}; {at}). No number of "
-            "labels is forecast."
+            f"Below chance, or not to be told from it: {m.label} ({at}; chance is {m.chance:.2f}). No number "
+            "of labels is forecast."
         )
     if f.verdict == "falling":
         return (
@@ -395,7 +432,9 @@ def _sentence(f: Forecast) -> str:
         )
     if f.verdict == "no fit":
         return f"No curve could be fitted to {m.label}: {'; '.join(f.notes)}."
-    limits = f"{f.level:.0%} interval {count(f.low)} to {_upper(f)}"
+    limits = f"{f.level:.0%} interval {f.interval}"
+    if math.isinf(f.low):
+        limits = f"even the upper limit of the {f.level:.0%} interval stays below it"
     chance = f"P(reached within {f.horizon:,.0f} positives) {f.probability:.2f}"
     if f.verdict == "reached":
         return (
@@ -409,10 +448,6 @@ def _sentence(f: Forecast) -> str:
                 f"{f.horizon:,.0f} positives, "
                 f"{f.horizon / m.n[-1]:g} times the largest size ({limits}; {chance}).")  # fmt: skip
     return f"Not reached: the curve of {m.label} ends below {words} ({limits}; {chance})."
-
-
-def _upper(f: Forecast) -> str:
-    return "unbounded" if math.isinf(f.high) else count(f.high)
 
 
 def finite(value: float) -> float | None:

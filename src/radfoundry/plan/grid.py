@@ -29,6 +29,9 @@ from typing import Any, Literal, cast, get_args
 from radfoundry.errors import InputError, UnknownName
 from radfoundry.registry import nearest
 
+ANY = "any set"
+"""What the choice among all feature sets is called, so no set of a grid may be."""
+
 MOST_BYTES = 1_000_000
 """A grid is a page of text; a larger file is something else."""
 
@@ -167,8 +170,13 @@ class Grid:
         return [name for name, spec in self.features.items() if spec.role == role]
 
     def reference_cell(self, features: str) -> Cell:
-        """The cell from which single factors are varied; the first level of a factor where none is named."""
+        """The cell from which single factors are varied: the first level of a factor where none is named.
+
+        Of the sample sizes it is the largest, on which the headline rests.
+        """
         first = {name: levels[0] for name, levels in self.vary.items() if name != "features" and levels}
+        if sizes := self.vary.get("sample_size"):
+            first["sample_size"] = max(sizes)
         return _tidy(Cell(features, **{**first, **self.reference}))
 
     def cells(self) -> tuple[list[Cell], list[str]]:
@@ -253,6 +261,8 @@ def read_grid(path: Path) -> Grid:
         loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as cause:
         raise InputError(f"there is no grid file {path}. Check the path") from cause
+    except IsADirectoryError as cause:
+        raise InputError(f"{path} is a folder. Give the YAML file of the grid, such as grid.yaml") from cause
     except (yaml.YAMLError, UnicodeDecodeError) as cause:
         raise InputError(f"{path} is not readable as YAML: {' '.join(str(cause).split())}") from cause
     if not isinstance(loaded, dict):
@@ -280,14 +290,34 @@ def grid_from(loaded: Mapping[str, Any], root: Path) -> Grid:
         raise InputError(f"design {design!r} is unknown. Use one of: {', '.join(get_args(Design))}")
     cohort = loaded.get("cohort")
     return Grid(
-        features={str(name): _spec(str(name), spec, root) for name, spec in features.items()},
+        features={_called(name): _spec(str(name), spec, root) for name, spec in features.items()},
         vary=vary, reference=reference, design=design,
         target=None if loaded.get("target") is None else str(loaded["target"]),
         cohort=None if cohort is None else root / str(cohort),
-        shuffled_labels=bool(loaded.get("shuffled_labels", True)),
+        shuffled_labels=_yes_or_no(loaded, "shuffled_labels", True),
         pool=_pool(loaded, "the grid") or "none",
         **{name: _whole(loaded, name) for name in ("repeats", "folds", "inner", "seed") if name in loaded},
     )  # fmt: skip
+
+
+def _called(name: Any) -> str:
+    """A name that can stand in an address, FACTOR=LEVEL between commas."""
+    word = str(name)
+    if not word or word != word.strip() or any(mark in word for mark in ",=\n"):
+        raise InputError(
+            f"features: {word!r} cannot be named in --only, where commas and = part the factors. Use a name "
+            "without commas, = and spaces around it"
+        )
+    if word == ANY:
+        raise InputError(f"features: {ANY!r} is what the choice among all sets is called. Use another name")
+    return word
+
+
+def _yes_or_no(loaded: Mapping[str, Any], name: str, otherwise: bool) -> bool:
+    value = loaded.get(name, otherwise)
+    if not isinstance(value, bool):
+        raise InputError(f"{name}: should be true or false, without quotes, not {value!r}")
+    return value
 
 
 def _spec(name: str, spec: Any, root: Path) -> FeatureSpec:

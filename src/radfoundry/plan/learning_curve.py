@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from radfoundry.errors import InputError, NotEnoughData, UnknownName
 from radfoundry.evaluate.classification import METRICS, compute
 from radfoundry.evaluate.intervals import auc_covariance, placements
 from radfoundry.plan.measured import Measured, chance_of
+from radfoundry.plan.requirement import check_ranges
 from radfoundry.registry import nearest
 from radfoundry.splits import Fold, check_patients, given, kfold, three_way
 
@@ -62,14 +63,11 @@ class Plan:
             raise UnknownName(
                 f"no metric {self.metric!r}.{nearest(self.metric, METRICS)} Known: {', '.join(METRICS)}"
             )
-        if self.repeats < 2:
-            raise InputError(
-                f"repeats must be 2 or more, not {self.repeats}: one has no spread. Ten are a good start"
-            )
-        if not self.negatives > 0:
-            raise InputError(f"negatives a positive must be more than 0, not {self.negatives}")
-        if self.sizes and (min(self.sizes) < 2 or len(set(self.sizes)) < len(self.sizes)):
-            raise InputError(f"sizes are different numbers of positives from 2 on, not {self.sizes}")
+        check_ranges(
+            sizes=self.sizes, negatives=self.negatives, repeats=self.repeats, folds=self.folds, seed=self.seed
+        )
+        if len(set(self.sizes)) < len(self.sizes):
+            raise InputError(f"sizes are different numbers of positives, not {self.sizes}")
 
 
 @dataclass(frozen=True)
@@ -216,19 +214,64 @@ def score_chain(
     head: str, X: np.ndarray, y: np.ndarray, patient: np.ndarray, subsets: Sequence[tuple[int, np.ndarray]],
     test: np.ndarray, threshold_rule: str | None, seed: int,
 ) -> pd.DataFrame:  # fmt: skip
-    """Fit the head on each subset, score the test rows: n, row (position in `test`), score, threshold."""
+    """Fit the head on each subset, score the test rows: n, row (position in `test`), score, threshold.
+
+    X may hold NaN: each fit imputes what is missing, see `imputed`.
+    """
     place = {int(row): i for i, row in enumerate(test)}
     tables = []
     with threadpool_limits(1):
         for n, rows in subsets:
             found = cross_predict(
-                head, X, y, [Fold(np.sort(rows), test)], patient, case_id=np.arange(len(y)),
+                head, imputed(X, rows), y, [Fold(np.sort(rows), test)], patient, case_id=np.arange(len(y)),
                 threshold_rule=threshold_rule, seed=seed,
             )  # fmt: skip
             row = found["case_id"].astype(int).map(place).to_numpy()
             threshold = found["threshold"].to_numpy() if threshold_rule else np.nan
             tables.append(pd.DataFrame({"n": n, "row": row, "score": found["score"], "threshold": threshold}))
     return pd.concat(tables, ignore_index=True)
+
+
+def imputed(X: np.ndarray, train: np.ndarray) -> np.ndarray:
+    """X with missing values replaced by the median of the training rows; nothing of the others is used.
+
+    A feature without any value in the training rows can teach nothing and is 0 everywhere.
+
+    >>> imputed(np.array([[1.0, np.nan], [3.0, np.nan], [np.nan, 7.0]]), np.array([0, 1])).tolist()
+    [[1.0, 0.0], [3.0, 0.0], [2.0, 0.0]]
+    """
+    if np.isfinite(X).all():
+        return X
+    X = X.astype(float)  # the mean of two large float32 would overflow
+    unknown = np.isnan(X[train]).all(axis=0)
+    X[:, unknown] = 0.0
+    return np.where(np.isnan(X), np.nanmedian(X[train], axis=0), X)
+
+
+def usable_features(name: str, x: np.ndarray) -> tuple[np.ndarray, str]:
+    """(n, p) float32 with NaN for what is missing, without empty features; and what a reader should know.
+
+    Infinity, and numbers that float32 cannot hold, count as missing. Raises InputError where every feature is
+    empty.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = np.asarray(x, np.float32)
+    missing = ~np.isfinite(found)
+    if not missing.any():
+        return found, ""
+    empty = missing.all(axis=0)
+    if empty.all():
+        raise InputError(f"{name}: no feature has a finite value in any case. Look at how it was made")
+    words = []
+    if empty.any():
+        words.append(f"{name}: {empty.sum()} of {found.shape[1]} features are empty and were left out")
+    found, missing = np.where(missing, np.float32(np.nan), found)[:, ~empty], missing[:, ~empty]
+    if missing.any():
+        where = f"{int(missing.sum())} values in {int(missing.any(axis=1).sum())} cases"
+        words.append(
+            f"{name}: {where} are missing or infinite; each fit gives them the median of its training subset"
+        )
+    return found, "; ".join(words)
 
 
 def measure(
@@ -240,26 +283,31 @@ def measure(
 
     features: name to (n, p). y: (n,) 0/1. patient: (n,). train, test: rows of a fixed split; neither means
     repeated cross-validation. fits: where finished chains are kept, so that an interrupted run goes on.
+    What is missing among the features is said by `usable_features` and imputed in each fit.
 
-    Raises InputError for features that are not finite, and what `make_chains` raises.
+    Raises InputError for another number of rows or features that are all empty, and what `make_chains`
+    raises.
     """
     y, patient = np.asarray(y).astype(int), np.asarray(patient).astype(str)
+    clean = {}
     for name, x in features.items():
-        if len(x) != len(y) or not np.isfinite(x).all():
-            raise InputError(
-                f"{name}: needs one finite vector a case; {len(x)} rows for {len(y)} cases. Embed again"
-            )
+        if len(x) != len(y):
+            raise InputError(f"{name}: needs one vector a case, not {len(x)} for {len(y)} cases. Embed again")
+        clean[name] = usable_features(name, x)
+        if clean[name][1]:
+            log(clean[name][1])
     pool = make_chains(y, patient, plan, train=train, test=test)
     if pool.note:
         log(pool.note)
     rule = plan.threshold if METRICS[plan.metric].kind == "decision" else None
     keys = list(itertools.product(features, pool.chains))
-    work = [_fit(name, features[name], y, patient, chain, plan, rule) for name, chain in keys]
+    work = [_fit(name, clean[name][0], y, patient, chain, plan, rule) for name, chain in keys]
     tables = (fits or Fits(None)).run(work, jobs=jobs, quiet=quiet, log=log)
     found = []
     for index, name in enumerate(features):
         own = tables[index * len(pool.chains) : (index + 1) * len(pool.chains)]
-        found.append(_summary(name, target, own, pool, y, patient, plan, fixed=test is not None))
+        curve = _summary(name, target, own, pool, y, patient, plan, fixed=test is not None)
+        found.append(replace(curve, missing=clean[name][1]))
     return found
 
 
@@ -271,7 +319,7 @@ def _fit(
     subsets = [(n, np.searchsorted(rows, r)) for n, r in chain.subsets]
     words = f"{name} {chain.repeat + 1}" + (f".{chain.fold + 1}" if chain.fold else "")
     return Fit(words, score_chain, {
-        "head": plan.head, "X": np.asarray(x[rows], np.float32), "y": y[rows],
+        "head": plan.head, "X": x[rows], "y": y[rows],
         "patient": patient[rows].astype(object), "subsets": subsets,
         "test": np.searchsorted(rows, chain.test), "threshold_rule": rule, "seed": plan.seed,
     })  # fmt: skip
@@ -312,7 +360,7 @@ def _values(metric: str, y: np.ndarray, score: np.ndarray, cut: np.ndarray) -> n
 Scored = Sequence[tuple[Chain, np.ndarray, np.ndarray]]
 
 
-def _test_covariance(plan: Plan, scored: Scored, y: np.ndarray, patient: np.ndarray) -> np.ndarray:
+def _test_covariance(plan: Plan, scored: Scored, y: np.ndarray, patient: np.ndarray) -> np.ndarray | None:
     """(S, S): how the mean curve would vary with other test patients, everything trained being the same."""
     if plan.metric == "auroc":
         return _delong(scored, y, patient)
@@ -330,8 +378,11 @@ def _delong(scored: Scored, y: np.ndarray, patient: np.ndarray) -> np.ndarray:
     return auc_covariance(y[seen], total[:, seen] / times[seen], patient[seen])
 
 
-def _bootstrap(plan: Plan, scored: Scored, y: np.ndarray, patient: np.ndarray) -> np.ndarray:
-    """From test patients drawn with replacement; draws in which the metric is not defined are left out."""
+def _bootstrap(plan: Plan, scored: Scored, y: np.ndarray, patient: np.ndarray) -> np.ndarray | None:
+    """From test patients drawn with replacement; draws in which the metric is not defined are left out.
+
+    None where most draws are: those that are left would say too little of the luck of the test patients.
+    """
     rng = np.random.default_rng(plan.seed)
     names, code = np.unique(patient, return_inverse=True)
     draws = []
@@ -346,8 +397,8 @@ def _bootstrap(plan: Plan, scored: Scored, y: np.ndarray, patient: np.ndarray) -
         )
     whole = np.array([d for d in draws if np.isfinite(d).all()])
     if len(whole) < DRAWS / 2:
-        return np.zeros((len(scored[0][1]),) * 2)
-    return np.cov(whole.T)
+        return None
+    return np.atleast_2d(np.cov(whole.T))
 
 
 def _drawn(

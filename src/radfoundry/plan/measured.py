@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import pandas as pd
 from radfoundry.errors import InputError, NotEnoughData, TableError
 from radfoundry.evaluate.classification import METRICS
 from radfoundry.plan.precision import auc_se
+from radfoundry.plan.requirement import RANGES
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +21,9 @@ class Measured:
 
     chance: what knowing nothing reaches; NaN where that has no meaning. pool_positives: positives that the
     subsets were drawn from (None: unknown or endless). test_covariance (S, S): of the mean curve over test
-    patients (None: unknown). negatives: k of 1:k.
+    patients (None: unknown). negatives: k of 1:k. missing: what was done about missing features.
+
+    Raises InputError for sizes that do not rise, and for values that the metric cannot have.
     """
 
     n: np.ndarray
@@ -35,6 +39,7 @@ class Measured:
     negatives: float | None = None
     design: str = ""
     note: str = ""
+    missing: str = ""
 
     def __post_init__(self) -> None:
         if self.values.ndim != 2 or self.values.shape[1] != len(self.n):
@@ -45,6 +50,9 @@ class Measured:
             at = int(self.n[np.flatnonzero(~np.isfinite(self.values).all(axis=0))[0]])
             raise InputError(f"{self.name}: {self.metric} is not defined at {at} positives in every repeat. "
                              "Leave that size out, or choose another metric")  # fmt: skip
+        wrong = self.values[_outside(self.values, self.metric)]
+        if len(wrong):
+            raise InputError(f"{self.name}: {_no_value(wrong[0], self.metric)}")
 
     @property
     def mean(self) -> np.ndarray:
@@ -74,6 +82,27 @@ class Measured:
         })  # fmt: skip
 
 
+def lowest(metric: str) -> float:
+    """The least value that a metric of `METRICS` can have; the largest is 1.
+
+    >>> lowest("auroc"), lowest("mcc")
+    (0.0, -1.0)
+    """
+    return -1.0 if metric == "mcc" else 0.0
+
+
+def _outside(values: Any, metric: str) -> Any:
+    """Which of an array or a column the metric cannot have; a mean of ones may lie above 1 by rounding."""
+    return (values < lowest(metric) - 1e-9) | (values > 1 + 1e-9)
+
+
+def _no_value(value: float, metric: str) -> str:
+    return (
+        f"{value:g} is no value of {metric}, which lies between {lowest(metric):g} and 1. "
+        "Divide percentages by 100"
+    )
+
+
 def chance_of(metric: str, prevalence: float) -> float:
     """What a rule that knows nothing reaches with a metric at a prevalence; NaN where there is no such value.
 
@@ -88,12 +117,16 @@ def chance_of(metric: str, prevalence: float) -> float:
     return known.get(metric, float("nan"))
 
 
+CONSTANT = ("chance", "pool_positives", "test_positives", "test_cases")
+"""Optional columns of a measured curve that hold one number a curve."""
+
+
 def read_curves(path: Path, *, metric: str | None = None) -> list[Measured]:
     """Curves that were measured elsewhere: a CSV with the columns n, repeat, value.
 
-    Optional columns: name, target, metric, and (constant in a curve) chance, pool_positives, test_positives,
-    test_cases. With test_positives and test_cases an AUC gets Hanley and McNeil's test-set error, taken as
-    common to all sizes. Raises TableError with row and column for a wrong value.
+    Optional columns: name, target, metric, and (constant in a curve) those of `CONSTANT`. With test_positives
+    and test_cases an AUC gets Hanley and McNeil's test-set error, taken as common to all sizes. Raises
+    TableError with row and column for a wrong value.
     """
     try:
         table = pd.read_csv(path)
@@ -108,6 +141,11 @@ def read_curves(path: Path, *, metric: str | None = None) -> list[Measured]:
             raise TableError(f"{path.name}: no column {column!r}. A measured curve has n, repeat and value; "
                              f"this table has {', '.join(map(str, table))}")  # fmt: skip
     table = table.assign(**{c: _numbers(table, c, path.name) for c in ("n", "value")})
+    least, most, _ = RANGES["sizes"]
+    _refuse(
+        table["n"], (table["n"] < least) | (table["n"] > most), path.name,
+        f"must lie between {least:g} and {most:,.0f} positives",
+    )  # fmt: skip
     table = table.assign(**{c: "" for c in ("name", "target") if c not in table})
     table = table.fillna({"name": "", "target": ""})
     found = []
@@ -117,22 +155,40 @@ def read_curves(path: Path, *, metric: str | None = None) -> list[Measured]:
 
 
 def _numbers(table: pd.DataFrame, column: str, where: str) -> pd.Series:
-    values = pd.to_numeric(table[column], errors="coerce")
-    bad = np.flatnonzero(~np.isfinite(values.to_numpy(float)))
-    if len(bad):
-        wrong = table[column].iloc[bad[0]]
-        raise TableError(f"{where}: row {bad[0] + 2}, column {column!r}: {wrong!r} is not a number. Mend it")
-    return values.astype(float)
+    values = pd.to_numeric(table[column], errors="coerce").astype(float)
+    bad = ~np.isfinite(values)
+    if bad.any():
+        wrong = table.loc[bad, column].iloc[0]
+        words = "empty. Fill it in" if pd.isna(wrong) else f"{str(wrong)!r} is not a number. Mend it"
+        raise TableError(f"{where}: row {_row(bad)}, column {column!r}: {words}")
+    return values
+
+
+def _refuse(values: pd.Series, wrong: pd.Series, where: str, why: str) -> None:
+    """TableError with row and column of the first wrong value."""
+    if wrong.any():
+        at = f"{where}: row {_row(wrong)}, column {values.name!r}"
+        raise TableError(f"{at}: {values[wrong].iloc[0]:g} {why}")
+
+
+def _row(wrong: pd.Series) -> int:
+    """Row of a spreadsheet in which the first wrong value stands."""
+    return int(wrong.index[wrong.to_numpy()][0]) + 2
 
 
 def _one(own: pd.DataFrame, target: str, name: str, where: str, metric: str | None) -> Measured:
     twice = own.duplicated(["n", "repeat"])
     if twice.any():
-        row = int(np.flatnonzero(own.index == own.index[twice.to_numpy()][0])[0])
-        at = own.iloc[row]
-        raise TableError(f"{where}: row {own.index[row] + 2}: size {at['n']:g} of repeat {at['repeat']} "
-                         "is there "
+        at = own[twice].iloc[0]
+        raise TableError(f"{where}: row {_row(twice)}: size {at['n']:g} of repeat {at['repeat']} is there "
                          "twice. Give each curve its own `name`")  # fmt: skip
+    what = metric or (str(own["metric"].iloc[0]) if "metric" in own else "auroc")
+    if what not in METRICS:
+        raise TableError(f"{where}: column 'metric': {what!r} is not one of {', '.join(METRICS)}")
+    wrong = _outside(own["value"], what)
+    if wrong.any():
+        why = _no_value(own.loc[wrong, "value"].iloc[0], what)
+        raise TableError(f"{where}: row {_row(wrong)}, column 'value': {why}")
     wide = own.pivot(index="repeat", columns="n", values="value")
     if wide.isna().any().any():
         size = wide.columns[wide.isna().any().to_numpy()][0]
@@ -143,19 +199,11 @@ def _one(own: pd.DataFrame, target: str, name: str, where: str, metric: str | No
         raise NotEnoughData(
             f"{where}: {name} has {len(wide)} repeat; its spread needs two or more. Ten are usual"
         )
-    stated = str(own["metric"].iloc[0]) if "metric" in own else "auroc"
-    what = metric or stated
-    if what not in METRICS:
-        raise TableError(f"{where}: column 'metric': {what!r} is not one of {', '.join(METRICS)}")
-    given = {
-        c: float(own[c].iloc[0])
-        for c in ("chance", "pool_positives", "test_positives", "test_cases")
-        if c in own
-    }
+    given = _constants(own, what, where)
     positives, cases = given.get("test_positives"), given.get("test_cases")
     prevalence = positives / cases if positives and cases else float("nan")
     covariance = None
-    if what == "auroc" and positives and cases and cases > positives:
+    if what == "auroc" and positives and cases:
         error = np.array([auc_se(v, positives, cases - positives) for v in wide.mean().clip(0.01, 0.99)])
         covariance = np.outer(error, error)
     pool = given.get("pool_positives")
@@ -165,3 +213,27 @@ def _one(own: pd.DataFrame, target: str, name: str, where: str, metric: str | No
         None if pool is None else int(pool), covariance, None if cases is None else int(cases),
         None if positives is None else int(positives), design="measured elsewhere",
     )  # fmt: skip
+
+
+def _constants(own: pd.DataFrame, metric: str, where: str) -> dict[str, float]:
+    """What the columns of `CONSTANT` say of one curve; an empty column says nothing."""
+    found = {}
+    for column in (c for c in CONSTANT if c in own):
+        known = own[own[column].notna()]
+        if known.empty:
+            continue
+        values = _numbers(known, column, where)
+        first = float(values.iloc[0])
+        _refuse(values, values != first, where, f"after {first:g}: a curve has one value there")
+        if column == "chance":
+            wrong = (values < lowest(metric)) | (values >= 1)
+            _refuse(values, wrong, where, f"is no chance of {metric}. Divide percentages by 100")
+        else:
+            _refuse(values, (values < 1) | (values > 1e9), where, "is no number of cases")
+        found[column] = first
+    if found.get("test_positives", 0) >= found.get("test_cases", np.inf):
+        raise TableError(
+            f"{where}: {found['test_positives']:g} test_positives of {found['test_cases']:g} test_cases "
+            "leave no negative case. test_cases counts both"
+        )
+    return found

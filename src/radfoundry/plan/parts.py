@@ -29,10 +29,12 @@ from radfoundry.plan.classifiers import Data, Settings
 from radfoundry.plan.grid import Cell
 
 SMOTE_NEIGHBOURS = 5
+LARGEST = float(np.finfo(np.float32).max)
+"""Larger numbers do not fit the 32 bits in which trees and tables hold features."""
 
 
 class Part:
-    """train, test: row indices of X (n, p; NaN where a value is missing) and y (n,) 0/1.
+    """train, test: row indices of X (n, p) and y (n,) 0/1; NaN, inf and what 32 bits cannot hold are missing.
 
     most: the largest number of features that any cell keeps, so that a ranking need not go further.
     """
@@ -97,7 +99,8 @@ class Part:
     def _fill(self) -> tuple[np.ndarray, np.ndarray]:
         """Missing values become training medians; features constant in training carry nothing and go."""
         A, B = self.X[self.train].astype(float, copy=False), self.X[self.test].astype(float, copy=False)
-        if not (np.isfinite(A).all() and np.isfinite(B).all()):
+        if not (_usable(A) and _usable(B)):
+            A, B = (np.where(np.abs(M) <= LARGEST, M, np.nan) for M in (A, B))
             known = np.isfinite(A).any(axis=0)
             fill = SimpleImputer(strategy="median")
             A, B = fill.fit_transform(A[:, known]), fill.transform(B[:, known])
@@ -109,6 +112,11 @@ class Part:
         if held is None or held[0] != key:
             self._last[step] = held = (key, make())
         return held[1]
+
+
+def _usable(M: np.ndarray) -> bool:
+    """Whether all of M are numbers of a size that can be used; makes no copy, and NaN fails both."""
+    return not M.size or bool(M.max() <= LARGEST and M.min() >= -LARGEST)
 
 
 def _rotate(A: np.ndarray, B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

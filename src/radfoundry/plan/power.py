@@ -24,6 +24,7 @@ from radfoundry.plan.requirement import (
     cases,
     cases_of_both,
     certain_screening,
+    check_ranges,
     correlation_of,
     draws_of,
     fewest,
@@ -152,6 +153,8 @@ def compare_aucs(
     share(alpha, "alpha", hint="0.05 is usual")
     target = _power_target(power, n, alpha)
     arms = 1 if paired else 2
+    if paired:  # refused here, before anything is integrated over it
+        _paired_r(auc_a, auc_b, score_correlation, correlation)
     pair = _Pair(auc_a, auc_b, prevalence, arms, score_correlation, correlation, model)
     reached = pair.power_of(alpha, sides, equal_under_null)
     each = 2 * arms
@@ -249,6 +252,7 @@ def simulate_comparison(
     m, n = cases(positives, 2, "positives"), cases(negatives, 2, "negatives")
     draws, r = draws_of(draws), correlation_of(score_correlation, "correlation of the scores")
     share(alpha, "alpha", hint="0.05 is usual")
+    check_ranges(seed=seed)
     rng = np.random.default_rng(seed)
     y = np.r_[np.ones(m, int), np.zeros(n, int)]
     r = r if paired else 0.0

@@ -23,6 +23,7 @@ from radfoundry.plan.requirement import (
     cases,
     cases_of_both,
     certain_screening,
+    check_ranges,
     draws_of,
     fewest,
     interval_width,
@@ -201,6 +202,7 @@ def simulate_auc(
     better_than_chance(auc)
     m, n = cases(positives, 2, "positives"), cases(negatives, 2, "negatives")
     draws = draws_of(draws)
+    check_ranges(seed=seed)
     rng = np.random.default_rng(seed)
     y = np.r_[np.ones(m, int), np.zeros(n, int)]
     found = np.empty((draws, 3))

@@ -25,9 +25,10 @@ MOST_CLASSES = 20
 
 @dataclass(frozen=True)
 class Features:
-    """matrices: set to (n, p) float32, NaN where a value is missing. names: set to its columns.
+    """matrices: set to (n, p) float32, NaN where a value is missing, infinite or too large for 32 bits.
 
-    complete: (n,) whether a case is in every table. notes: what a reader should know.
+    names: set to its columns. complete: (n,) whether a case is in every table. notes: what a reader should
+    know.
     """
 
     matrices: Mapping[str, np.ndarray]
@@ -51,8 +52,11 @@ def read(grid: Grid, cohort: Cohort) -> Features:
         if spec.join:
             continue
         found, present = _one(name, spec, cohort, files)
-        matrices[name], names[name] = found.to_numpy(np.float32), tuple(str(c) for c in found.columns)
+        matrices[name], names[name] = _finite(found), tuple(str(c) for c in found.columns)
         complete &= present
+        lost = int((np.isnan(matrices[name]) & found.notna().to_numpy())[present].sum())
+        if lost:
+            notes.append(f"{name}: {lost} values are infinite or too large for 32 bits and count as missing")
         if not present.all():
             notes.append(f"{int((~present).sum())} cases of {cohort.name} are not in the table of {name!r}")
         if not present.any():
@@ -66,6 +70,12 @@ def read(grid: Grid, cohort: Cohort) -> Features:
     for name, matrix in matrices.items():
         notes += _check(name, matrix[complete])
     return Features(matrices, names, complete, tuple(notes))
+
+
+def _finite(table: pd.DataFrame) -> np.ndarray:
+    with np.errstate(over="ignore"):  # what does not fit becomes infinite, and that missing
+        matrix = table.to_numpy(np.float32)
+    return np.where(np.isfinite(matrix), matrix, np.float32(np.nan))
 
 
 def _check(name: str, matrix: np.ndarray) -> list[str]:
@@ -126,7 +136,7 @@ def _load(name: str, path: Path) -> pd.DataFrame:
         lengths = table["vector"].map(len)
         if lengths.nunique() != 1:
             raise TableError(f"{where}: column vector has lengths {lengths.min()} to {lengths.max()}")
-        spread = pd.DataFrame(np.stack(table["vector"].to_list()).astype(np.float32))
+        spread = pd.DataFrame(np.stack(table["vector"].to_list()).astype(float))
         return spread.rename(columns=lambda i: f"v{i}").set_index(pd.Index(ids))
     return table.drop(columns=identity).set_index(pd.Index(ids))
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import nbinom
 
-from radfoundry.errors import InputError
 from radfoundry.plan.forecast import Forecast
+from radfoundry.plan.requirement import check_ranges
 
 
 @dataclass(frozen=True)
@@ -51,8 +51,10 @@ def next_labels(
     """The stopping rule at the largest measured size; None for a curve that cannot be forecast.
 
     With a prevalence the labels are of unselected cases, of which that share is positive; without one each
-    label is a positive. worth: the gain that ten more positives must be able to bring.
+    label is a positive. worth: the gain that ten more positives must be able to bring. Raises InputError for
+    a worth or a prevalence out of range.
     """
+    check_ranges(worth=worth, prevalence=prevalence)
     if not f.usable or f.stack is None:
         return None
     n = float(f.measured.n[-1])
@@ -99,15 +101,12 @@ def cost(
 ) -> Cost | None:
     """Cases to label until `positives` are found (negative binomial), `have` of them being there already.
 
-    None for an infinite number. InputError for a prevalence outside (0, 1] or a negative price.
+    None for an infinite number. InputError for a prevalence or a price out of range.
 
     >>> cost(50, 0.1, price=4.0).budget
     2000.0
     """
-    if not 0 < prevalence <= 1:
-        raise InputError(f"--prevalence must lie between 0 and 1, not {prevalence:g}. For 10 % give 0.1")
-    if price is not None and price < 0:
-        raise InputError(f"--price must not be negative, not {price:g}")
+    check_ranges(prevalence=prevalence, price=price)
     if not math.isfinite(positives):
         return None
     need = max(math.ceil(positives - 1e-9) - have, 0)

@@ -4,13 +4,14 @@ Methods. Each cell of the grid is one pipeline (normalisation, selection, sampli
 feature set. Repeated cross-validation, grouped by patient, tests each case once a repeat; inner folds of the
 training patients choose a classifier's settings, and all that learns is fitted on training patients alone.
 The headline of a feature set is the pipeline chosen inside: in each outer fold the cell that did best on the
-inner folds. Intervals over folds carry the correction of Nadeau and Bengio; differences are judged over
-folds, by the Bayesian correlated t-test with a region of practical equivalence of 0.02, and by DeLong's test
-on the pooled out-of-fold scores; families of tests by Holm, screens over the grid by Benjamini and Hochberg.
+inner folds; that of any set is the same choice among the cells of all image sets that compete. Intervals
+over folds carry the correction of Nadeau and Bengio; differences are judged over folds, by the Bayesian
+correlated t-test with a region of practical equivalence of 0.02, and by DeLong's test on the pooled
+out-of-fold scores; families of tests by Holm, screens over the grid by Benjamini and Hochberg.
 
-Controls. Labels dealt out anew must give an AUC of one half. A set made from scrambled images must do worse
-than the set it was made from, or what that set is said to see does not matter. Volume, age and stage are
-what an image model has to beat.
+Controls. Labels dealt out anew within each outer fold must give an AUC of one half. A set made from scrambled
+images must do worse than the set it was made from, or what that set is said to see does not matter. Volume,
+age and stage are what an image model has to beat.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ from radfoundry.adapt.fits import processes
 from radfoundry.adapt.pooling import patient_labels
 from radfoundry.cohort import Cohort, read_cohort
 from radfoundry.encoders.store import Store
-from radfoundry.errors import InputError
+from radfoundry.errors import InputError, NotEnoughData
 from radfoundry.plan import tables, verdicts
 from radfoundry.plan.ablation import Ablation, Cases, ablate
-from radfoundry.plan.grid import Cell, Grid, as_plain, matching, read_grid
+from radfoundry.plan.grid import ANY, Cell, Grid, as_plain, matching, read_grid
 from radfoundry.plan.lesions import by_patient
 from radfoundry.plan.verdicts import Contrast, Control, Selected
 from radfoundry.report import ablation_figures, figures
@@ -42,7 +43,13 @@ from radfoundry.types import Estimate
 
 TITLE = "Which pipeline to trust"
 STEPS = ("normalisation", "selector", "k", "imbalance", "classifier")
-ROLES = {"main": "", "clinical": "clinical", "volume": "volume only", "control": "control"}
+ROLES = {
+    "main": "",
+    "any": "chosen inside",
+    "clinical": "clinical",
+    "volume": "volume only",
+    "control": "control",
+}
 
 
 @dataclass(frozen=True)
@@ -78,12 +85,17 @@ def load(config: AblateConfig) -> tuple[Grid, list[Cell], list[str]]:
     grid = read_grid(config.grid)
     grid = grid if config.seed is None else replace(grid, seed=config.seed)
     cells, notes = grid.cells()
+    engines.check(config.engine, config.ray_address, config.jobs)
     return grid, matching(cells, config.only) if config.only else cells, notes
 
 
 def run(config: AblateConfig) -> Path:
     """Run the grid and write the run folder; returns it."""
     grid, cells, _ = load(config)
+    if all(cell.labels == "shuffled" for cell in cells):
+        raise InputError(
+            f"--only {config.only}: shuffled labels are a control of true ones. Leave labels= out of --only"
+        )
     source = config.cohort or grid.cohort
     if source is None:
         raise InputError(f"{config.grid} names no cohort. Add `cohort: FILE` to it, or give --cohort")
@@ -117,6 +129,7 @@ def run_grid(
     jobs: int = 0,
 ) -> Ablation:
     """Everything between an open run and its page."""
+    engines.check(engine, address, jobs)
     data = inputs.labelled(cohort, target or grid.target)
     found = tables.read(grid, data.cohort)
     data = data.keep(found.complete, "not in every feature table")
@@ -139,6 +152,11 @@ def run_grid(
     )
     for note in (*found.notes, *result.notes):
         run.note(note)
+    if (size := verdicts.main_size(result)) < 1:
+        run.note(
+            f"No pipeline was trained on all training patients: the headline is that of {size:.0%} of them "
+            "(sample_size), and more may do better."
+        )
     _say_failed(run, result)
     show(run, data, cases, grid, result, len(cohort))
     return result
@@ -176,13 +194,16 @@ def show(run: Run, data: Labelled, cases: Cases, grid: Grid, result: Ablation, r
     evidence.table_one(run, data)
     evidence.flow(run, read, data, [("tested in every repeat", len(data.y))])
     chosen = _chosen(result, grid)
-    estimates = _estimates(cases, grid, chosen, data.target)
-    run.add_estimates(estimates.values())
-    run.write_predictions(_predictions(data, chosen))
-    contrasts = _contrasts(grid, chosen, cases)
-    controls = _controls(grid, chosen, result, cases)
-    run.verdict(*_verdict(grid, estimates, contrasts, controls))
-    _show_sets(run, grid, estimates, chosen)
+    either = verdicts.chosen_of_any(result, grid)
+    shown = chosen if either is None else {**chosen, ANY: either}
+    every = _estimates(cases, shown, data.target)
+    estimates = {name: every[name] for name in chosen}
+    run.add_estimates(every.values())
+    run.write_predictions(_predictions(data, shown))
+    contrasts = verdicts.contrasts(grid, chosen, cases)
+    controls = verdicts.controls(grid, chosen, result, cases)
+    run.verdict(*_verdict(grid, every, contrasts, controls))
+    _show_sets(run, grid, every, shown)
     _show_contrasts(run, contrasts)
     _show_controls(run, controls)
     _show_factors(run, grid, result)
@@ -200,18 +221,17 @@ def _question(data: Labelled, grid: Grid) -> str:
 
 
 def _chosen(result: Ablation, grid: Grid) -> dict[str, Selected]:
-    """The choice made inside, for each feature set that has a result; and over all that compete."""
-    found = {}
-    for name in grid.features:
-        own = verdicts.main_cells(result, grid, name)
-        if own:
-            found[name] = verdicts.chosen_inside(result, own, name)
-    if not found:
-        raise InputError("no cell with true labels and all cases was run; widen --only")
+    """The choice made inside, for each feature set that has a result."""
+    found = verdicts.chosen_sets(result, grid)
+    if not found:  # they were asked for, so each of them failed
+        raise NotEnoughData(
+            "no cell with true labels gave a result, and the controls mean nothing without one. The first: "
+            f"{next(iter(result.failed.values()), 'none was run')}"
+        )
     return found
 
 
-def _estimates(cases: Cases, grid: Grid, chosen: Mapping[str, Selected], target: str) -> dict[str, Estimate]:
+def _estimates(cases: Cases, chosen: Mapping[str, Selected], target: str) -> dict[str, Estimate]:
     n, patients = len(cases.y), len(np.unique(cases.patient))
     return {
         name: replace(verdicts.mean_auc(one, n=n, patients=patients), target=target)
@@ -233,46 +253,11 @@ def _predictions(data: Labelled, chosen: Mapping[str, Selected]) -> pd.DataFrame
     return pd.concat(made, ignore_index=True)
 
 
-def _contrasts(grid: Grid, chosen: Mapping[str, Selected], cases: Cases) -> list[Contrast]:
-    """Every competing image set against each other and against the clinical and volume sets; one family."""
-    mains = [n for n in chosen if grid.features[n].role == "main"]
-    plain = [n for n in chosen if grid.features[n].role in ("clinical", "volume")]
-    pairs = [(a, b) for i, a in enumerate(mains) for b in mains[i + 1 :]] + [
-        (a, b) for a in mains for b in plain
-    ]
-    made = [verdicts.contrast(chosen[a], chosen[b], cases, seed=grid.seed) for a, b in pairs]
-    return verdicts.family(made)
-
-
-def _controls(grid: Grid, chosen: Mapping[str, Selected], result: Ablation, cases: Cases) -> list[Control]:
-    found = []
-    shuffled = sum(cell.labels == "shuffled" for cell in result.cells)
-    for cell in result.cells:
-        if cell.labels == "shuffled":
-            one = replace(verdicts.one_cell(result, cell), name=f"{cell.features} with shuffled labels")
-            found.append(verdicts.at_chance(one, verdicts.SHUFFLED, among=shuffled))
-    for name, one in chosen.items():
-        spec = grid.features[name]
-        if spec.role == "control" and spec.of in chosen:
-            found.append(
-                verdicts.against_original(chosen[spec.of], one, cases, "scrambled images", seed=grid.seed)
-            )
-        elif spec.role == "control":
-            found.append(verdicts.at_chance(one, "control"))
-        elif spec.role == "volume":
-            found += [
-                verdicts.against_original(chosen[main], one, cases, "volume only", seed=grid.seed)
-                for main in chosen
-                if grid.features[main].role == "main"
-            ]
-    return found
-
-
 def _verdict(
     grid: Grid, estimates: Mapping[str, Estimate], contrasts: Sequence[Contrast], controls: Sequence[Control]
 ) -> tuple[str, list[tuple[str, Estimate, Estimate | None]]]:
-    mains = [n for n in estimates if grid.features[n].role == "main"]
-    plain = [n for n in estimates if grid.features[n].role in ("clinical", "volume")]
+    mains = [n for n in estimates if n != ANY and grid.features[n].role == "main"]
+    plain = [n for n in estimates if n != ANY and grid.features[n].role in ("clinical", "volume")]
     sentences = []
     for name in mains:
         beaten = [c.b for c in contrasts if c.a == name and c.b in plain and _wins(c)]
@@ -295,7 +280,9 @@ def _verdict(
         sentences = ["No trivial feature set was given to hold these AUCs against: add age, stage or volume."]
     best = max((estimates[n] for n in plain), key=lambda e: e.value, default=None)
     items: list[tuple[str, Estimate, Estimate | None]] = [
-        (f"AUC, {name}", estimates[name], best or evidence.chance(estimates[name])) for name in mains
+        (f"AUC, {name}", estimates[name], best or evidence.chance(estimates[name]))
+        for name in [*mains, ANY]
+        if name in estimates
     ]
     return " ".join(text[0].upper() + text[1:] for text in sentences), items
 
@@ -314,11 +301,10 @@ def _listed(names: Sequence[str], word: str = "or") -> str:
 def _show_sets(
     run: Run, grid: Grid, estimates: Mapping[str, Estimate], chosen: Mapping[str, Selected]
 ) -> None:
-    order = sorted(estimates, key=lambda n: (grid.features[n].role == "control", -estimates[n].value))
-    words = [
-        f"{n} ({ROLES[r]})" if (r := grid.features[n].role) != "main" and ROLES[r] not in n else n
-        for n in order
-    ]
+    """The choice of each set, and of any set, last but for the controls."""
+    role = {n: "any" if n == ANY else grid.features[n].role for n in estimates}
+    order = sorted(estimates, key=lambda n: (role[n] == "control", role[n] == "any", -estimates[n].value))
+    words = [f"{n} ({w})" if (w := ROLES[role[n]]) and w not in n else n for n in order]
     rows = [estimates[n] for n in order]
     floor = Estimate("auroc", 0.5, method="any constant score", n=rows[0].n, model="chance")
     drawn = figures.dots(rows, baseline=floor, names=words)
@@ -326,13 +312,16 @@ def _show_sets(
     picks = []
     for name in order:
         for address, share in list(chosen[name].picks.items())[:3]:
-            own = ", ".join(w.partition("=")[2] for w in address.split(",")[2:] if not w.endswith("=none"))
+            factors = address.split(",")
+            used = factors[2:] if name != ANY else [factors[0], *factors[2:]]
+            own = ", ".join(w.partition("=")[2] for w in used if not w.endswith("=none"))
             picks.append([name, own, share])
     run.section(
         "Which pipelines were chosen", kind="table", key="picks",
         columns=["feature set", "pipeline", "share of outer folds"], rows=picks,
         caption="The three taken most often. Many different choices mean that the data do not tell the "
-        "pipelines apart.",
+        "pipelines apart."
+        + (f" {ANY.capitalize()}: the choice of the set is made inside as well." if ANY in chosen else ""),
     )  # fmt: skip
 
 
@@ -425,6 +414,7 @@ def _show_cells(
     """Every cell with its interval and its test against the reference; the promise of the best beside it."""
     cells = [c for c in result.cells if c.labels == "true"]
     made = {cell: verdicts.one_cell(result, cell) for cell in cells}
+    n = max(e.n for e in estimates.values())  # the same for all
     rows: list[tuple[Cell, Estimate, Contrast | None]] = []
     tests: list[Contrast] = []
     for cell, one in made.items():
@@ -432,7 +422,7 @@ def _show_cells(
         base = made.get(reference)
         if base is not None and cell != reference:
             tests.append(verdicts.contrast(one, base))
-        e = verdicts.mean_auc(one, n=estimates[cell.features].n)
+        e = verdicts.mean_auc(one, n=n)
         rows.append((cell, e, tests[-1] if base is not None and cell != reference else None))
     corrected = {c.a: c.corrected for c in verdicts.family(tests)} if tests else {}
     rows.sort(key=lambda r: -r[1].value)

@@ -89,6 +89,7 @@ class Config(Options):
 def run(config: Config) -> Path:
     """Run the study; returns the run folder."""
     config.check()
+    engines.check(config.engine, config.ray_address, config.jobs)
     with Run(
         config.out, command=command_line(), config=config, seed=config.seed, title=TITLE, force=config.force
     ) as run:

@@ -43,6 +43,7 @@ from radfoundry.plan.back_test import BackTest, back_test
 from radfoundry.plan.forecast import Forecast, Scale, check_goal, count, forecast
 from radfoundry.plan.learning_curve import Plan, measure, slope_against_final, split_rows
 from radfoundry.plan.measured import Measured, chance_of
+from radfoundry.plan.requirement import RANGES, check_ranges
 from radfoundry.plan.worth import cost, next_labels
 from radfoundry.report import curve_figures
 from radfoundry.splits import Fold, kfold
@@ -106,8 +107,7 @@ class Config(Options):
             raise InputError("--encoder: name at least one")
         if self.target and self.targets:
             raise InputError("give --target or --targets, not both")
-        if self.prevalence is not None:
-            cost(1, self.prevalence, price=self.price)
+        check_ranges(**{name: getattr(self, name) for name in RANGES if hasattr(self, name)})
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,8 @@ def _curves(
 ) -> tuple[list[Measured], Labelled, list[Fold]]:
     """The measured curve of each encoder for one label, and the folds that an audit may use."""
     features = {name: inputs.matrix(data.cohort, found) for name, found in vectors.items()}
-    whole = np.all([np.isfinite(x).all(axis=1) for x in features.values()], axis=0)
+    # Absent are cases without any number; single ones that are missing (radiomics) are imputed in each fit.
+    whole = np.all([np.isfinite(x).any(axis=1) for x in features.values()], axis=0)
     features = {name: x[whole] for name, x in features.items()}
     data = data.keep(whole, "no usable image")
     train, test = split_rows(data.cohort, data.y, config.design, seed=config.seed)
@@ -185,8 +186,9 @@ def _curves(
         features, data.y, data.patient, config.plan, target=data.target, train=train, test=test,
         fits=inputs.fits(config), jobs=processes(config.jobs), log=run.log,
     )  # fmt: skip
-    if found[0].note:
-        run.note(f"{data.target}: {found[0].note}.")
+    for words in (found[0].note, *(m.missing for m in found)):
+        if words:
+            run.note(f"{data.target}: {words}.")
     run.log(f"{data.target}: {found[0].design}, sizes {', '.join(f'{n:g}' for n in found[0].n)}")
     if train is not None and test is not None:
         return found, data, [Fold(train, test)]
@@ -261,7 +263,7 @@ def _table(run: Run, config: Config, answers: list[_Answer]) -> None:
         needed = cost(f.named, a.prevalence, price=config.price, have=float(m.n[-1])) if f.usable else None
         rows.append([
             m.target, m.name, f"{m.mean[-1]:.3f} at {m.n[-1]:g}", f.verdict, count(f.named),
-            f"{count(f.low)} to {count(f.high)}" if f.usable else "–", f.probability,
+            f.interval, f.probability,
             "–" if needed is None else f"{needed.cases:,.0f} ({needed.low:,.0f} to {needed.high:,.0f})",
             None if needed is None or needed.budget is None else round(needed.budget),
         ])  # fmt: skip
@@ -377,7 +379,7 @@ def _estimates(a: _Answer) -> list[Estimate]:
         ),
         Estimate(
             "positives_needed", needed, f.low if bounded else math.nan, f.high if bounded else math.nan,
-            f.level, "stacked learning curves", tested, target=m.target, model=m.name, note=why,
+            f.level, "power law; interval over all families", tested, target=m.target, model=m.name, note=why,
         ),
     ]  # fmt: skip
 
