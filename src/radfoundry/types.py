@@ -160,7 +160,8 @@ class Estimate:
             parts.append(f"{self.level:.0%} CI {self.low:.3f} to {self.high:.3f}")
         if self.method:
             parts.append(self.method)
-        clusters = "" if self.n_clusters in (None, self.n) else f", {self.n_clusters} patients"
+        unit = "reports" if "report" in self.method else "patients"
+        clusters = "" if self.n_clusters in (None, self.n) else f", {self.n_clusters} {unit}"
         parts.append(f"n = {self.n}{clusters}")
         if self.note:
             parts.append(self.note)

@@ -18,9 +18,9 @@ LEVELS = [
     {"types", "errors", "registry", "optional", "engines"},
     {"io", "preprocess", "evaluate", "cohort", "cohort_columns", "cohort_files"}
     | {"splits", "predictions", "table_one"},
-    {"encoders", "datasets", "radiomics"},
+    {"encoders", "datasets", "radiomics", "text"},
     {"adapt"},
-    {"audit", "report", "plan"},
+    {"audit", "report", "plan", "monitor"},
     {"studies"},
     {"cli", "__main__"},
 ]

@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "ablate": ("ablate", "Ablate", "which pipeline to trust: nested cross-validation over a grid"),
     "audit": ("audit", "AuditCommand", "look for leaks, shortcuts and trivial explanations"),
     "plan": ("plan", "Plan", "how many cases a target needs, before money is spent on labels"),
+    "reports": ("reports", "ReportsCommand", "findings of reports; what AI drafts omit or invent, over time"),
     "show": ("show", "Show", "print a finished run"),
 }
 

@@ -38,7 +38,7 @@ PLACES: dict[str | None, tuple[str, bool]] = {
     "errors": ("Most confident errors", False),
     "methods": ("Methods", False),
 }
-KINDS = ("text", "table", "figure", "gallery", "estimates", "audit")
+KINDS = ("text", "table", "figure", "gallery", "estimates", "audit", "texts")
 
 # Words for the metrics' names, as they stand in a paper.
 LABELS = {
@@ -115,9 +115,14 @@ def describe(record: Mapping[str, Any], index: int) -> dict[str, Any]:
             "label": label(record["name"]),
             "value": number(record.get("value")),
             "interval": interval(record),
-            "n": n if clusters in (None, record.get("n")) else f"{n} ({clusters:,} patients)",
+            "n": n if clusters in (None, record.get("n")) else f"{n} ({clusters:,} {_unit(record)})",
         },
     }
+
+
+def _unit(record: Mapping[str, Any]) -> str:
+    """What the clusters are: patients, unless the method names reports."""
+    return "reports" if "report" in str(record.get("method", "")) else "patients"
 
 
 def label(name: str) -> str:

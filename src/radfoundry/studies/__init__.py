@@ -20,6 +20,8 @@ STUDIES: dict[str, str] = {
     "transfer learning?",
     "samples_needed": "S5 · How many positive cases must be labelled to reach a goal, with which encoder, "
     "and is it within reach?",
+    "draft_report_monitoring": "S6 · What do AI drafts of reports omit or invent, by how dangerous a miss "
+    "is, and does it get worse?",
     "embeddings_vs_radiomics": "S9 · Does an embedding of a lesion tell more than radiomics, size and age, "
     "and which choices matter?",
 }

@@ -12,6 +12,7 @@ ends well and is removed when it does not, so a folder with the final name is al
     metrics.json         list of estimates; the report shows these and no other numbers
     sections.json        the words, tables and figures of the report, in order
     predictions.parquet  one row a case x target x model x resample
+    tables/              tables for other software, CSV and JSON Lines
     figures/             NAME.svg, NAME.png and NAME.csv, the data drawn
     images/NAME/         pictures of a gallery
     model/               weights and README.md, the model card
@@ -29,18 +30,16 @@ import math
 import os
 import platform
 import re
-import shlex
 import shutil
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from radfoundry.errors import RunError
 from radfoundry.studies.model_card import card_text
+from radfoundry.studies.provenance import command_line, machine_class, versions
 from radfoundry.types import Estimate
 
 if TYPE_CHECKING:
@@ -48,23 +47,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+__all__ = ["Run", "command_line", "machine_class", "plain"]
+
 FORMAT = 1
 GALLERY_PIXELS = 512  # longest side of a gallery picture
-# Versions always recorded, and those recorded when something in the run imported them.
-CORE = ("radfoundry", "numpy", "scipy", "pandas", "pyarrow", "scikit-learn", "matplotlib", "pydicom")
-IF_IMPORTED = {
-    "torch": "torch",
-    "transformers": "transformers",
-    "onnxruntime": "onnxruntime",
-    "openvino": "openvino",
-    "xgboost": "xgboost-cpu",
-    "lightgbm": "lightgbm",
-    "nibabel": "nibabel",
-    "monai": "monai",
-    "mirp": "mirp",
-    "imblearn": "imbalanced-learn",
-    "ray": "ray",
-}
 
 
 class Run:
@@ -151,7 +137,7 @@ class Run:
             "end": _now(),
             "status": "complete",
             "python": platform.python_version(),
-            "packages": _versions(),
+            "packages": versions(),
             "machine": machine_class(),
         }
         self._write_json("manifest.json", _without_home(self._manifest))
@@ -209,6 +195,18 @@ class Run:
             save(figure, stem)
             data.to_csv(stem.with_suffix(".csv"), index=False)
         self.set_section(name, {"kind": "figure", "figures": [name], "title": title, "caption": caption})
+
+    def save_table(self, name: str, table: pd.DataFrame, *, lines: bool = False) -> None:
+        """Write tables/NAME.csv for other software; lines: tables/NAME.jsonl as well, one record a line.
+
+        Cells that a spreadsheet would run as a formula get an apostrophe in the CSV, not in the records.
+        """
+        stem = self.folder / "tables" / _checked_name(name)
+        with self._writing(stem):
+            stem.parent.mkdir(exist_ok=True)
+            table.map(_no_formula).to_csv(stem.with_suffix(".csv"), index=False)
+            if lines:
+                table.to_json(stem.with_suffix(".jsonl"), orient="records", lines=True, force_ascii=False)
 
     def save_images(
         self,
@@ -413,27 +411,10 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def machine_class() -> dict[str, Any]:
-    """Processor model, count and memory: enough to judge a timing, too little to find the machine."""
-    model = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError):  # Linux says more than Python does
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-        model = found[1].strip() if found else model
-    memory = None
-    with contextlib.suppress(ValueError, OSError, AttributeError):  # not every system has sysconf
-        memory = round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
-    return {
-        "processor": model,
-        "processors": os.cpu_count(),
-        "memory_gib": memory,
-        "system": f"{platform.system()} {platform.machine()}",
-    }
-
-
-def command_line(words: Sequence[str] | None = None) -> str:
-    """The command as typed, for the manifest; the program's own path is left out."""
-    words = sys.argv if words is None else words
-    return shlex.join(["radfoundry", *words[1:]])
+def _no_formula(cell: Any) -> Any:
+    return (
+        f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "@", "-") and len(cell) > 1 else cell
+    )
 
 
 def _checked_name(name: str) -> str:
@@ -452,15 +433,6 @@ def _write_png(array: np.ndarray, path: Path) -> None:
     picture = Image.fromarray(pixels)
     picture.thumbnail((GALLERY_PIXELS, GALLERY_PIXELS))
     picture.save(path, optimize=True)
-
-
-def _versions() -> dict[str, str]:
-    names = [*CORE, *(dist for module, dist in IF_IMPORTED.items() if module in sys.modules)]
-    found = {}
-    for name in names:
-        with contextlib.suppress(PackageNotFoundError):  # installed under another name, or from source
-            found[name] = version(name)
-    return found
 
 
 def _without_home(value: Any) -> Any:

@@ -1,0 +1,107 @@
+"""How a language words denial, doubt, history and sections: the data behind the rules."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from radfoundry.errors import InputError
+from radfoundry.registry import nearest
+from radfoundry.text.findings import Language, read_yaml
+
+FOLDER = Path(__file__).parent / "context"
+
+SECTIONS = ("findings", "impression", "comparison", "indication", "technique", "history", "other")
+LISTS = ("pseudo_negation", "stop", "restart", "block", "abbreviations")
+REACHES = ("negation", "uncertainty", "history")
+SIDES = ("before", "after")
+WORDS = {"laterality": ("left", "right", "bilateral"), "severity": ("mild", "moderate", "severe")}
+
+
+@dataclass(frozen=True)
+class Context:
+    """Phrases of a language by what they do.
+
+    sections: kind to headers. reaches: (negation | uncertainty | history, before | after) to triggers;
+    `before` acts on what follows it in the clause, `after` on what precedes. pseudo_negation: hold a word of
+    denial but deny nothing. stop: end the reach of a trigger. restart: begin a new statement after a comma.
+    block: may not stand in the gap of a phrase. laterality, severity: word to value.
+    """
+
+    language: Language
+    sections: Mapping[str, tuple[str, ...]]
+    reaches: Mapping[tuple[str, str], tuple[str, ...]]
+    pseudo_negation: tuple[str, ...]
+    stop: tuple[str, ...]
+    restart: tuple[str, ...]
+    block: tuple[str, ...]
+    laterality: Mapping[str, str]
+    severity: Mapping[str, str]
+    abbreviations: tuple[str, ...]
+
+    @property
+    def digest(self) -> str:
+        """Of all phrases: part of an extractor's version."""
+        plain = asdict(self) | {"reaches": {"-".join(key): value for key, value in self.reaches.items()}}
+        return hashlib.sha256(json.dumps(plain, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+
+
+@lru_cache(maxsize=4)
+def of_language(language: Language) -> Context:
+    """The context rules that come with the package."""
+    return read(FOLDER / f"{language}.yaml")
+
+
+def read(path: Path) -> Context:
+    """Context rules from YAML. InputError names the entry that is wrong."""
+    loaded = read_yaml(path)
+    known = ("format", "language", "sections", *REACHES, *LISTS, *WORDS)
+    for key in loaded:
+        if key not in known:
+            raise InputError(
+                f"{path}: no entry {key!r}.{nearest(str(key), known)} Entries: {', '.join(known)}"
+            )
+    if loaded.get("format") != 1:
+        raise InputError(f"{path}: format {loaded.get('format')!r}; this version reads `format: 1`")
+    sections = {k: _phrases(path, v, k) for k, v in _mapping(path, loaded, "sections", SECTIONS).items()}
+    reaches = {
+        (kind, side): _phrases(path, phrases, f"{kind}.{side}")
+        for kind in REACHES
+        for side, phrases in _mapping(path, loaded, kind, SIDES).items()
+    }
+    lists = {name: _phrases(path, loaded.get(name) or [], name) for name in LISTS}
+    valued = {
+        name: {
+            phrase: value
+            for value, phrases in _mapping(path, loaded, name, values).items()
+            for phrase in _phrases(path, phrases, f"{name}.{value}")
+        }
+        for name, values in WORDS.items()
+    }
+    return Context(
+        loaded.get("language", "en"), sections, reaches, lists["pseudo_negation"], lists["stop"],
+        lists["restart"], lists["block"], valued["laterality"], valued["severity"], lists["abbreviations"],
+    )  # fmt: skip
+
+
+def _mapping(path: Path, loaded: Mapping[str, Any], name: str, known: tuple[str, ...]) -> Mapping[str, Any]:
+    found = loaded.get(name) or {}
+    if not isinstance(found, Mapping):
+        raise InputError(f"{path}: {name} should be a mapping of: {', '.join(known)}")
+    for key in found:
+        if key not in known:
+            raise InputError(f"{path}: {name}: no entry {key!r}.{nearest(str(key), known)}")
+    return found
+
+
+def _phrases(path: Path, found: Any, where: str) -> tuple[str, ...]:
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise InputError(
+            f"{path}: {where} should be a list of texts. YAML reads no and on as true/false: quote them"
+        )
+    return tuple(found)

@@ -1,0 +1,117 @@
+"""An extractor by name, with the options that commands and studies share."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from radfoundry.errors import InputError
+
+if TYPE_CHECKING:
+    from radfoundry.text.findings import Dictionary
+    from radfoundry.text.mentions import Extraction, Extractor, Report
+
+Kind = Literal["rules", "llm", "local-llm", "ensemble"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How reports are read."""
+
+    dictionary: str = "chest-radiograph"
+    """Dictionary of findings: a name (radfoundry reports dictionary) or a YAML file."""
+    extractor: Kind = "rules"
+    """rules, llm (an OpenAI-compatible endpoint), local-llm (in process), or ensemble (rules and llm)."""
+    prompt: str = "zero-shot"
+    """zero-shot, one-shot, or a prompt file."""
+    base_url: str = ""
+    """Endpoint up to /v1, such as http://localhost:8000/v1 (vLLM, Ollama, llama.cpp, a gateway)."""
+    llm: str = ""
+    """Name of the model at the endpoint."""
+    api_key_env: str = ""
+    """Environment variable that holds the key; the key itself is never an option."""
+    gguf: Path | None = None
+    """Model file for local-llm; the packaged SmolLM2 when absent."""
+    cache: Path = Path("stores/llm-answers")
+    """Answers of language models, kept by content: they hold pieces of reports."""
+    concurrency: int = 4
+    """Requests at a time."""
+    requests_per_minute: float | None = None
+    """Limit of the endpoint."""
+    timeout: float = 120.0
+    """Seconds a request may take."""
+    retries: int = 4
+    """Attempts after the first."""
+    price_in: float | None = None
+    """Price of a million prompt tokens, for the ledger."""
+    price_out: float | None = None
+    """Price of a million answer tokens."""
+
+
+def make(reading: Reading, *, seed: int = 0) -> Extractor:
+    """The extractor that the options name. Raises InputError, UnknownName or MissingExtra."""
+    from radfoundry.text import findings
+    from radfoundry.text.rules import Rules
+
+    dictionary = findings.load(reading.dictionary)
+    if reading.extractor == "rules":
+        return Rules(dictionary)
+    if reading.extractor == "ensemble":
+        from radfoundry.text.ensemble import Ensemble
+
+        return Ensemble([Rules(dictionary), _llm(reading, dictionary, seed)])
+    return _llm(reading, dictionary, seed)
+
+
+def _llm(reading: Reading, dictionary: Any, seed: int) -> Extractor:
+    from radfoundry.text.endpoint import Endpoint, Transport
+    from radfoundry.text.llm import LLM
+
+    model: Endpoint | Transport
+    if reading.extractor == "local-llm" or (reading.extractor == "ensemble" and not reading.base_url):
+        from radfoundry.text.local_llm import LocalModel, packaged
+
+        model = LocalModel(reading.gguf or packaged(), seed=seed)
+        # A small model holds a short list and a short window in its context.
+        return LLM(model, dictionary, prompt=reading.prompt, cache=reading.cache, per_request=12, window=2500,
+                   overlap=300)  # fmt: skip
+    if not reading.base_url or not reading.llm:
+        raise InputError(
+            "--extractor llm needs --base-url and --llm, such as http://localhost:8000/v1 and a name"
+        )
+    model = Endpoint(
+        reading.base_url, reading.llm, reading.api_key_env, reading.timeout, reading.retries,
+        reading.concurrency, reading.requests_per_minute, reading.price_in, reading.price_out, seed=seed,
+    )  # fmt: skip
+    return LLM(model, dictionary, prompt=reading.prompt, cache=reading.cache)
+
+
+def read_all(extractor: Extractor, reports: Sequence[Report], *, what: str = "reports") -> list[Extraction]:
+    """All extractions, with a progress bar on a terminal."""
+    from tqdm import tqdm
+
+    bar = tqdm(
+        extractor.extract(reports),
+        total=len(reports),
+        desc=what,
+        unit="report",
+        file=sys.stderr,
+        disable=None,
+    )
+    return list(bar)
+
+
+def ledgers(extractor: Extractor) -> dict[str, dict[str, Any]]:
+    """Requests, tokens and cost of every language model behind an extractor, by its name."""
+    members: Iterable[Any] = getattr(extractor, "members", (extractor,))
+    return {one.name: one.ledger.as_dict() for one in members if hasattr(one, "ledger")}
+
+
+def dictionary_of(reading: Reading) -> Dictionary:
+    """The dictionary that the options name."""
+    from radfoundry.text import findings
+
+    return findings.load(reading.dictionary)

@@ -1,0 +1,150 @@
+"""The dictionaries that are shipped, and every fault that the validator explains."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+from radfoundry.errors import InputError, UnknownName
+from radfoundry.text import findings
+from radfoundry.text.findings import CRITICALITIES, Dictionary, fold, parts, stem, validate, wordings
+
+AT_LEAST = {"chest-radiograph": 233, "chest-ct": 60, "head-ct": 50, "knee": 40, "chest-radiograph-es": 14}
+CHEXPERT = {
+    "enlarged_cardiomediastinum", "cardiomegaly", "lung_opacity", "lung_lesion", "pulmonary_edema",
+    "consolidation", "pneumonia", "atelectasis", "pneumothorax", "pleural_effusion", "pleural_other",
+    "fracture", "support_device",
+}  # fmt: skip
+
+
+def test_every_named_dictionary_is_shipped() -> None:
+    assert set(AT_LEAST) <= set(findings.names())
+
+
+@pytest.mark.parametrize("name", findings.names())
+def test_a_shipped_dictionary_has_no_fault_and_is_large_enough(name: str) -> None:
+    assert validate(findings.read_yaml(findings.FOLDER / f"{name}.yaml")) == []
+    found = findings.load(name)
+    assert len(found) >= AT_LEAST.get(name, 1) and found.name == name
+    counted = Counter(one.criticality for one in found)
+    assert set(counted) <= set(CRITICALITIES) and counted["critical"] >= 1
+    assert len(found.regions) > 1 and found.normals
+
+
+def test_the_spanish_dictionary_has_the_observations_of_chexpert() -> None:
+    assert set(findings.load("chest-radiograph-es").findings) >= CHEXPERT
+
+
+ONE = {
+    "id": "effusion",
+    "name": "Effusion",
+    "region": "pleura",
+    "criticality": "minor",
+    "synonyms": ["effusion"],
+}
+TWO = {
+    "id": "nodule",
+    "name": "Nodule",
+    "region": "lung",
+    "criticality": "significant",
+    "synonyms": ["nodule"],
+}
+
+
+def made(*entries: object, **more: object) -> dict:
+    return {"format": 1, "name": "t", "version": "1", "findings": list(entries), **more}
+
+
+@pytest.mark.parametrize(
+    ("dictionary", "words"),
+    [
+        (made(ONE, {**TWO, "synonyms": ["Effusions"]}), "means 'effusion' as well (both read 'effusion')"),
+        (made(ONE, {**TWO, "synonyms": ["small? effusion"]}), "means 'effusion' as well"),
+        (made(ONE, {**TWO, "id": "effusion"}), "id 'effusion' is used by findings[1] too"),
+        (
+            made({**ONE, "parent": "nodule"}, {**TWO, "parent": "effusion"}),
+            "run in a circle: effusion -> nodule -> effusion",
+        ),
+        (made({**ONE, "parent": "effusion"}), "run in a circle: effusion -> effusion"),
+        (made({**ONE, "parent": "nodul"}, TWO), "parent 'nodul' is no finding. Did you mean 'nodule'"),
+        (made({**ONE, "criticality": "urgent"}), "Use one of: critical, significant, minor, normal variant"),
+        (made({**ONE, "synonims": []}), "unknown entry 'synonims'. Did you mean 'synonyms'"),
+        (made({**ONE, "id": "Pleural effusion"}), "is not lower case with underscores"),
+        (made({k: v for k, v in ONE.items() if k != "region"}), "region is missing"),
+        (made({**ONE, "synonyms": "effusion"}), "is no list"),
+        (made({**ONE, "synonyms": [False]}), "Put it in quotes"),
+        (made({**ONE, "synonyms": ["... effusion"]}), "has no words before, after or between its gaps"),
+        (made({**ONE, "synonyms": ["a||b"]}), "empty alternative"),
+        (made({**ONE, "synonyms": [" ".join(["a|b|c|d"] * 9)]}), "more than 2000 wordings"),
+        (made({**ONE, "exclusions": ["effusions"]}), "is a synonym and excluded"),
+        (made({**ONE, "codes": {"snomed": "60046009"}}), "'60046009' is no valid snomed code"),
+        (made({**ONE, "codes": {"icd": "J90"}}), "'icd' is no known system"),
+        (made(ONE, format=2), "This version reads `format: 1`"),
+        (made(ONE, language="fr"), "'fr' has no rules"),
+        (made(ONE, normals=[{"phrases": ["clear"], "absent": ["effusions"]}]), "Did you mean 'effusion'"),
+        (made(), "no list of findings"),
+        (made("effusion"), "is no mapping"),
+    ],
+)  # fmt: skip
+def test_each_fault_is_explained(dictionary: dict, words: str, tmp_path: Path) -> None:
+    assert any(words in str(problem) for problem in validate(dictionary)), validate(dictionary)
+    (tmp_path / "d.yaml").write_text(yaml.safe_dump(dictionary))
+    with pytest.raises(InputError, match=r"d\.yaml has \d+ fault"):
+        findings.load(tmp_path / "d.yaml")
+
+
+def test_all_faults_are_told_at_once() -> None:
+    problems = validate(made({**ONE, "criticality": "x", "parent": "y"}, {**TWO, "id": "N"}, format=3))
+    assert len(problems) == 4
+
+
+def test_a_file_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(UnknownName, match="Did you mean 'chest-radiograph'"):
+        findings.load("chest-radiografh")
+    with pytest.raises(InputError, match="there is no file"):
+        findings.load(tmp_path / "absent.yaml")
+    (tmp_path / "d.yaml").write_text("findings: !!python/object/apply:os.system ['true']")
+    with pytest.raises(InputError, match="not readable as YAML"):
+        findings.load(tmp_path / "d.yaml")
+    (tmp_path / "d.yaml").write_text("- effusion")
+    with pytest.raises(InputError, match="holds no mapping"):
+        findings.load(tmp_path / "d.yaml")
+
+
+def test_an_own_dictionary_is_read_with_its_hierarchy(tmp_path: Path) -> None:
+    part = {
+        **TWO,
+        "id": "cavity",
+        "name": "Cavitating nodule",
+        "parent": "nodule",
+        "synonyms": ["cavitating nodule"],
+    }
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(made(ONE, TWO, part)))
+    own = findings.load(tmp_path / "own.yaml")
+    assert isinstance(own, Dictionary) and own.ancestors("cavity") == ("nodule",)
+    assert findings.parents_of(own, ["cavity"]) == {"cavity", "nodule"}
+    assert own.regions == ("pleura", "lung")
+    with pytest.raises(UnknownName, match="Did you mean 'nodule'"):
+        own["nodul"]
+    other = findings.read(tmp_path / "own.yaml")
+    assert other.digest == own.digest
+    changed = {**part, "synonyms": ["cavitary nodule"]}
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump(made(ONE, TWO, changed)))
+    assert findings.read(tmp_path / "own.yaml").digest != own.digest
+
+
+@pytest.mark.parametrize("text", ["Straße ß ﬁbrosis", "İstanbul", "CARDIOMEGALÍA", "a\u0301b", "x\ufeff"])
+def test_folding_keeps_the_offsets(text: str) -> None:
+    assert len(fold(text)) == len(text)
+
+
+def test_phrases_and_stems() -> None:
+    assert wordings("heart|cardiac_silhouettes ... enlarged") == (
+        (("heart",), ("enlarged",)), (("cardiac", "silhouette"), ("enlarged",)),
+    )  # fmt: skip
+    assert parts("x-ray") == ((("x", "ray"),),)
+    assert stem("atelectasis") == "atelectasis" and stem("opacities") == "opacity" and stem("gas") == "gas"
+    assert {stem(w, "es") for w in ("derrame", "derrames")} == {stem("derrame", "es")}
