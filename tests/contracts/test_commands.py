@@ -66,7 +66,7 @@ def test_unknown_verb_suggests_the_nearest(capsys: pytest.CaptureFixture[str]) -
             "--drafts",
             "n",
             "--out",
-            "run",
+            "x",
         ],
         ["reports", "extract", "nowhere.csv"],
         ["reports", "validate", "nowhere.csv", "--findings", "neither.csv"],

@@ -105,6 +105,8 @@ def test_pairs_of_which_a_text_could_not_be_read_are_left_out() -> None:
     ]
     assert [one.report_id for one in first] == [one.report_id for one in second] == ["r0", "r2"]
     assert kept.notes == ("1 pairs could not be read and were left out.",)
+    mirrored, *_ = drafts.readable(pairs, good, read)
+    assert mirrored.reports == kept.reports, "a draft that could not be read counts as much"
     with pytest.raises(NotEnoughData, match="no pair of texts could be read; the first: down"):
         drafts.readable(pairs, [replace(one, error="down") for one in good], good)
 
