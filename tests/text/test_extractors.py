@@ -338,3 +338,13 @@ def test_all_faults_of_an_own_dictionary_are_told(tmp_path: Path, capsys: pytest
     assert "run in a circle" in capsys.readouterr().err
     assert main(["reports", "dictionary", str(tmp_path / "nowhere.yaml")]) == 2
     assert "nowhere.yaml" in capsys.readouterr().err
+
+
+def test_columns_of_other_names_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "odd.csv"
+    path.write_text("key,befund\na,Small left pleural effusion.\nb,No effusion.\n")
+    assert main(["reports", "extract", str(path)]) == 2
+    assert "--id-column" in capsys.readouterr().err
+    named = ["--id-column", "key", "--text-columns", "befund", "--json"]
+    assert main(["reports", "extract", str(path), *named]) == 0
+    assert json.loads(capsys.readouterr().out)["status"] == {"present": 1, "absent": 1}

@@ -22,8 +22,9 @@ from radfoundry.studies import drafts
 from radfoundry.studies.draft_sections import words as spelled
 from radfoundry.text import extractors, mentions
 from radfoundry.text.ensemble import Ensemble, review
+from radfoundry.text.extractors import Reading
 from radfoundry.text.mentions import Extraction
-from radfoundry.text.reading import Reports, read_reports
+from radfoundry.text.reading import Reports
 from radfoundry.types import Estimate
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ COMPARED = ("omission_rate", "invention_rate", "any_critical_miss", "mean_jaccar
 def extract(asked: Extract) -> int:
     """Findings of reports; exit code 1 when some could not be read."""
     _check_endings(asked.out, asked.review)
-    reports = _reports(asked.reports)
+    reports = _reports(asked, asked.reports)
     extractor = extractors.make(asked, seed=asked.seed)
     if asked.review is not None and not isinstance(extractor, Ensemble):
         raise InputError("--review needs --extractor ensemble: one extractor disagrees with nobody")
@@ -100,7 +101,7 @@ def validate(asked: Validate) -> int:
     dictionary = extractors.dictionary_of(asked)
     truth = drafts.annotated(asked.annotations, dictionary)
     if asked.reports is not None:
-        reports = _reports(asked.reports)
+        reports = _reports(asked, asked.reports)
         extractor = extractors.make(asked, seed=asked.seed)
         read = extractors.read_all(extractor, reports.reports)
         bad = {one.report_id for one in read if one.error}
@@ -139,7 +140,7 @@ def compare(asked: Compare) -> int:
     """Drafts against reports."""
     drafts.check_settings(asked)
     _check_endings(asked.out)
-    pairs = drafts.pair(_reports(asked.reports), _reports(asked.drafts))
+    pairs = drafts.pair(_reports(asked, asked.reports), _reports(asked, asked.drafts))
     if asked.monitor and not pairs.dated.any():
         raise InputError("--monitor needs the dates of the reports. Add a column `date` (YYYY-MM-DD)")
     extractor = extractors.make(asked, seed=asked.seed)
@@ -270,8 +271,8 @@ def _check_endings(*paths: Path | None) -> None:
             raise InputError(f"{path} ends in {path.suffix or 'nothing'}. Write .csv, .parquet or .jsonl")
 
 
-def _reports(path: Path) -> Reports:
-    found = read_reports(path)
+def _reports(asked: Reading, path: Path) -> Reports:
+    found = extractors.texts(asked, path)
     for note in found.notes:
         print(f"{path.name}: {note}", file=sys.stderr)
     if found.failed:

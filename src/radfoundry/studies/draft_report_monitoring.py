@@ -43,7 +43,7 @@ from radfoundry.text import extractors, mentions
 from radfoundry.text.extractors import Reading
 from radfoundry.text.llm_guard import suspicious
 from radfoundry.text.mentions import Extraction, Extractor, Report
-from radfoundry.text.reading import Reports, read_reports
+from radfoundry.text.reading import Reports
 
 TITLE = "Draft reports against radiologists"
 CANDIDATES = ("rules", "zero-shot", "one-shot", "ensemble")
@@ -163,13 +163,13 @@ def _shown(monitor: str) -> str:
 
 def _given(config: Config) -> Material:
     assert config.reports is not None and config.drafts is not None
-    reports, drafted = read_reports(config.reports), read_reports(config.drafts)
+    reports, drafted = extractors.texts(config, config.reports), extractors.texts(config, config.drafts)
     pairs = drafts.pair(reports, drafted)
     notes = [*pairs.notes, *_notes(reports), *_notes(drafted)]
     texts: list[Report] = []
     truth = None
     if config.annotated is not None:
-        found = read_reports(config.annotated)
+        found = extractors.texts(config, config.annotated)
         texts = found.reports
         notes += _notes(found)
         truth = drafts.annotated(config.annotations, extractors.dictionary_of(config))

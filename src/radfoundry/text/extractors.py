@@ -13,6 +13,7 @@ from radfoundry.errors import InputError
 if TYPE_CHECKING:
     from radfoundry.text.findings import Dictionary
     from radfoundry.text.mentions import Extraction, Extractor, Report
+    from radfoundry.text.reading import Reports
 
 Kind = Literal["rules", "llm", "local-llm", "ensemble"]
 
@@ -23,6 +24,10 @@ class Reading:
 
     dictionary: str = "chest-radiograph"
     """Dictionary of findings: a name (radfoundry reports dictionary) or a YAML file."""
+    id_column: str | None = None
+    """Column with the id of a report, where it has another name."""
+    text_columns: tuple[str, ...] = ()
+    """Columns with report text, where they have other names; several are joined under their names."""
     extractor: Kind = "rules"
     """rules, llm (an OpenAI-compatible endpoint), local-llm (in process), or ensemble (rules and llm)."""
     prompt: str = "zero-shot"
@@ -108,6 +113,13 @@ def ledgers(extractor: Extractor) -> dict[str, dict[str, Any]]:
     """Requests, tokens and cost of every language model behind an extractor, by its name."""
     members: Iterable[Any] = getattr(extractor, "members", (extractor,))
     return {one.name: one.ledger.as_dict() for one in members if hasattr(one, "ledger")}
+
+
+def texts(reading: Reading, path: Path) -> Reports:
+    """The reports of a table or folder, by the columns that the options name."""
+    from radfoundry.text.reading import read_reports
+
+    return read_reports(path, id_column=reading.id_column, text_columns=reading.text_columns or None)
 
 
 def dictionary_of(reading: Reading) -> Dictionary:

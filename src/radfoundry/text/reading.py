@@ -300,13 +300,13 @@ def _columns(
     by_plain = {_plain(name): name for name in reversed(names)}
     key = id_column or next((by_plain[name] for name in IDS if name in by_plain), None)
     if key is None:
-        raise TableError(f"{where} has no column with the id of a report. Name one (id_column). {has}")
+        raise TableError(f"{where} has no column with the id of a report. Name one (--id-column). {has}")
     heads = {name: head for head, spelled in SECTIONS.items() for name in spelled}
     known = {name: heads.get(name, "") for name in (*TEXTS, *heads) if by_plain.get(name, key) != key}
     whole = next((name for name in known if name in TEXTS), "")
     chosen = list(text_columns) or [by_plain[n] for n in ([whole] if whole else known)]
     if not text_columns and not whole and not {"FINDINGS", "IMPRESSION"} & set(known.values()):
-        raise TableError(f"{where} has no column with report text. Name one (text_columns). {has}")
+        raise TableError(f"{where} has no column with report text. Name one (--text-columns). {has}")
     texts: dict[str, str] = {}
     for name in chosen:
         head = known.get(_plain(name), "")
