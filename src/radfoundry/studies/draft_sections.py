@@ -313,7 +313,8 @@ def charts(run: Run, shown: Mapping[str, Mapping[str, Chart]], by: Mapping[str, 
         key = "chart_" + "_".join(watch.replace(",", "").split())
         run.save_figure(
             key, *chart_panels({_kind(k): c for k, c in kinds.items()}), title=f"Weekly: {watch}",
-            caption=" ".join(f"{_kind(k)}: {_false_alarms(c)}." for k, c in kinds.items()),
+            caption="False alarms: "
+            + "; ".join(f"{_kind(k)} {_false_alarms(c)}" for k, c in kinds.items()) + ".",
         )  # fmt: skip
         rows += [[watch, _kind(k), *_said(c)] for k, c in kinds.items()]
     for name, found in by.items():
