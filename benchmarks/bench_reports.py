@@ -15,13 +15,14 @@ from __future__ import annotations
 import argparse
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from radfoundry.datasets import phantom_reports
 from radfoundry.text import findings
-from radfoundry.text.findings import GAP, Dictionary, Finding, parents_of
+from radfoundry.text.findings import Dictionary, Finding
 from radfoundry.text.mentions import Report
+from radfoundry.text.phrases import GAP
 from radfoundry.text.rules import GAP_WORDS, Rules
 
 TARGET = 500.0
@@ -87,7 +88,7 @@ def expression(finding: Finding) -> str:
     >>> expression(Finding("x", "X", "lung", "minor", synonyms=("small? effusion|pleural_fluid",)))
     '\\b(?:(?:(?:smalls?)\\W+)?(?:effusions?|pleural\\W+fluids?)\\W+)'
     """
-    return rf"\b(?:{'|'.join(phrase(one) for one in finding.synonyms or (finding.name.lower(),))})"
+    return rf"\b(?:{'|'.join(phrase(one) for one in finding.phrases)})"
 
 
 def phrase(text: str) -> str:
@@ -122,11 +123,16 @@ def worth(found: Found, truth: Found, dictionary: Dictionary) -> str:
     for call, own in zip(found, truth, strict=True):
         own = own & set(dictionary.findings)
         wanted += len(own)
-        hits += len(own & parents_of(dictionary, call))
+        hits += len(own & with_ancestors(dictionary, call))
         said += len(call)
-        right += sum(bool(own & {key, *dictionary.ancestors(key)}) or key in parents_of(dictionary, own)
+        right += sum(bool(own & {key, *dictionary.ancestors(key)}) or key in with_ancestors(dictionary, own)
                      for key in call)  # fmt: skip
     return f"sensitivity {hits / max(wanted, 1):.3f}, PPV {right / max(said, 1):.3f}"
+
+
+def with_ancestors(dictionary: Dictionary, keys: Iterable[str]) -> set[str]:
+    """Findings and all that they imply upwards."""
+    return {one for key in keys for one in (key, *dictionary.ancestors(key))}
 
 
 if __name__ == "__main__":

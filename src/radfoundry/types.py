@@ -134,7 +134,8 @@ class Embeddings:
 class Estimate:
     """A number with its interval and the n behind it.
 
-    n counts rows (images); n_clusters counts patients, where they were the unit of resampling.
+    n counts rows (images); n_clusters counts patients, or whatever `cluster` names, where they were the unit
+    of resampling.
     low and high are NaN where no interval can be given, and `note` then says why.
 
     >>> print(Estimate("auroc", 0.743, 0.697, 0.790, method="DeLong", n=210, n_clusters=200))
@@ -153,6 +154,7 @@ class Estimate:
     subgroup: str | None = None
     model: str | None = None
     note: str | None = None
+    cluster: str = "patient"
 
     def __str__(self) -> str:
         parts = []
@@ -160,8 +162,7 @@ class Estimate:
             parts.append(f"{self.level:.0%} CI {self.low:.3f} to {self.high:.3f}")
         if self.method:
             parts.append(self.method)
-        unit = "reports" if "report" in self.method else "patients"
-        clusters = "" if self.n_clusters in (None, self.n) else f", {self.n_clusters} {unit}"
+        clusters = "" if self.n_clusters in (None, self.n) else f", {self.n_clusters} {self.cluster}s"
         parts.append(f"n = {self.n}{clusters}")
         if self.note:
             parts.append(self.note)

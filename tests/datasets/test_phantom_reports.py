@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 from scipy.stats import binom
 
-from radfoundry.datasets import phantom_reports as phantom
-from radfoundry.datasets import phantom_reports_es
-from radfoundry.datasets.phantom_reports import PhantomReports, entries, make
-from radfoundry.datasets.simulated_drafts import simulate_drafts
+from radfoundry.datasets import phantom_reports_es, phantom_sentences, phantom_writer
+from radfoundry.datasets.phantom_reports import PhantomReports, make
+from radfoundry.datasets.phantom_writer import entries
+from radfoundry.datasets.simulated_drafts import SimulatedDrafts, simulate_drafts
 from radfoundry.errors import InputError
 from radfoundry.text import findings, mentions
 from radfoundry.text.findings import CRITICALITIES, Dictionary, Finding
@@ -52,7 +52,11 @@ def test_every_finding_is_in_the_dictionary_and_every_criticality_occurs(shipped
     assert 30 <= len(entries()) <= 45
     assert set(entries()) <= set(shipped.findings)
     assert {shipped[key].criticality for key in entries()} == set(CRITICALITIES)
-    named = {key for group in phantom.KIN for key in group} | set(phantom.DENIED) | set(phantom.PORTABLE)
+    named = (
+        {key for group in phantom_sentences.KIN for key in group}
+        | set(phantom_sentences.DENIED)
+        | set(phantom_writer.PORTABLE)
+    )
     assert named <= set(entries())
 
 
@@ -74,9 +78,9 @@ def test_truth_is_a_findings_table(made: PhantomReports, shipped: Dictionary) ->
 def test_prevalences_are_those_of_the_table(made: PhantomReports) -> None:
     positive = _positive(made.truth)
     abnormal = {report for report, _ in positive}
-    assert _likely(len(abnormal), len(made.reports), 1 - phantom.NORMAL)
+    assert _likely(len(abnormal), len(made.reports), 1 - phantom_writer.NORMAL)
     assert 0.35 < 1 - len(abnormal) / len(made.reports) < 0.45
-    plain = [key for key in entries() if key not in phantom.PORTABLE]
+    plain = [key for key in entries() if key not in phantom_writer.PORTABLE]
     for key in plain:
         n = sum(finding == key for _, finding in positive)
         assert _likely(n, len(abnormal), entries()[key].rate * 1.06), key  # without those with none at all
@@ -120,7 +124,7 @@ def test_sides_and_sizes_are_written(made: PhantomReports) -> None:
     for row in rows.itertuples():
         assert re.search(rf"{row.laterality}[a-z ]* effusion", texts[row.report_id], re.I)
         if row.severity:
-            words = "|".join(phantom.WORDS["size", row.severity])
+            words = "|".join(phantom_sentences.WORDS["size", row.severity])
             assert re.search(rf"({words}) {row.laterality}", texts[row.report_id], re.I)
 
 
@@ -198,7 +202,7 @@ def test_rates_of_none_and_all(rate: float, share: float) -> None:
 
 
 def test_a_draft_neither_denies_nor_repeats_kin_of_what_it_invents(made: PhantomReports) -> None:
-    kin = phantom.kin(findings.load("chest-radiograph"))
+    kin = phantom_writer.kin(findings.load("chest-radiograph"))
     before = made.truth[made.truth["status"] != "absent"].groupby("report_id")["finding"].agg(set).to_dict()
     denied = made.drafts_truth[made.drafts_truth["status"] == "absent"]
     denied = denied.groupby("report_id")["finding"].agg(set).to_dict()
@@ -276,7 +280,7 @@ class Keywords:
 NONE = dict.fromkeys(CRITICALITIES, 0.0)
 
 
-def _edit(shipped: Dictionary, *, every: bool, again: bool, **rates: dict) -> phantom.SimulatedDrafts:
+def _edit(shipped: Dictionary, *, every: bool, again: bool, **rates: dict) -> SimulatedDrafts:
     tool = Keywords(shipped, every=every)
     reports = [Report("1", TEXT)]
     return simulate_drafts(reports, tool.extract(reports), shipped, extractor=tool if again else None,

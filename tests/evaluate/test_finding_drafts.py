@@ -10,6 +10,7 @@ import pytest
 from radfoundry.evaluate.draft_comparison import compare_drafts
 from radfoundry.evaluate.finding_cells import Cells
 from radfoundry.types import Estimate
+from tests.evaluate._rows import pick
 
 # Columns: a critical finding, a minor one, a normal variant. Five reports and their drafts.
 REPORT = [[1, 1, 0], [1, 0, 0], [0, 1, 1], [0, 0, 1], [0, 0, 0]]
@@ -29,17 +30,6 @@ def five() -> Cells:
         kinds,
         np.array(list("abcde"), dtype=object),
     )
-
-
-def pick(found: list[Estimate], name: str, method: str = "", **where) -> Estimate:
-    wanted = {"target": None, "subgroup": None, "model": None, **where}
-    rows = [
-        one
-        for one in found
-        if one.name == name and method in one.method and all(getattr(one, k) == v for k, v in wanted.items())
-    ]
-    assert len(rows) == 1, f"{len(rows)} rows of {name} for {wanted}"
-    return rows[0]
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +59,12 @@ def test_pooled_rates_come_by_wilson_and_by_bootstrap(found) -> None:
 def test_rates_per_report_and_in_normal_reports(found) -> None:
     assert pick(found, "omissions_per_report").value == pytest.approx(2 / 5)
     assert pick(found, "inventions_per_report", subgroup="minor").value == pytest.approx(1 / 5)
+    row = pick(found, "any_invention")
+    assert (row.value, row.n) == (3 / 5, 5)
     # Reports d and e are normal; their drafts invent a pneumothorax and a scoliosis.
-    assert pick(found, "inventions_per_normal_report").value == 1
-    row = pick(found, "any_invention_per_normal_report", subgroup="critical")
+    assert pick(found, "inventions_per_report", subgroup="normal reports").value == 1
+    assert pick(found, "any_invention", subgroup="normal reports").value == 1
+    row = pick(found, "any_invention", subgroup="normal reports, critical")
     assert (row.value, row.n) == (0.5, 2)
     assert pick(found, "any_critical_miss", subgroup="critical").value == pytest.approx(1 / 5)
     assert pick(found, "mean_jaccard").value == pytest.approx((0.5 + 0 + 1 + 0.5 + 0) / 5)

@@ -127,12 +127,27 @@ def test_two_extractors_are_compared_pooled_and_by_criticality() -> None:
     f1 = row(found, "micro_f1")
     assert f1.value_b == pytest.approx(sk.f1_score(b.reference, b.call, average="micro"))
     assert 0 < f1.low < f1.difference < f1.high
-    parts = [row(found, "micro_sensitivity", level) for level in ("critical", "minor")]
-    assert [one.p_holm for one in parts] == pytest.approx(holm([one.p for one in parts]).tolist())
+    for name in ("micro_sensitivity", "micro_accuracy", "micro_f1"):
+        parts = [row(found, name, level) for level in ("critical", "minor")]
+        assert [one.p_holm for one in parts] == pytest.approx(holm([one.p for one in parts]).tolist())
+        assert math.isnan(row(found, name).p_holm)
     exact = row(found, "exact_match")
     assert exact.value_a == pytest.approx((a.call == a.reference).all(1).mean())
     assert all((one.model_a, one.model_b) == ("one-shot", "zero-shot") for one in found)
     assert "one-shot minus zero-shot" in str(sens.estimate().model)
+
+
+def test_exact_matches_of_a_patients_reports_are_clustered() -> None:
+    a, b = extractors()
+    patient = np.arange(200) // 2
+    alone, named = (
+        row(compare_extractors(one, b, rng=np.random.default_rng(0), draws=20), "exact_match")
+        for one in (a, replace(a, patient_id=patient))
+    )
+    assert alone.method.startswith("McNemar exact") and alone.n_clusters == 200
+    right = [(one.call == one.reference).all(1) for one in (a, b)]
+    expected = mcnemar_clustered(*right, patient)
+    assert (named.p, named.low, named.n_clusters) == (expected.p, expected.low, 100)
 
 
 def test_the_bootstrap_of_a_difference_is_paired() -> None:

@@ -24,6 +24,7 @@ from radfoundry.evaluate.findings import (
     validate,
 )
 from radfoundry.types import Estimate
+from tests.evaluate._rows import pick
 
 LEVELS = ("minor", "critical", "normal variant")
 
@@ -40,17 +41,6 @@ def random_cells(rng: np.random.Generator, reports: int = 120, findings: int = 9
     reference = rng.random((reports, findings)) < np.linspace(0.02, 0.5, findings)
     call = np.where(reference, rng.random(reference.shape) < 0.8, rng.random(reference.shape) < 0.05)
     return make(reference, call, **more)
-
-
-def pick(found: list[Estimate], name: str, *, method: str = "", **where) -> Estimate:
-    wanted = {"target": None, "subgroup": None, "model": None, **where}
-    rows = [
-        one
-        for one in found
-        if one.name == name and method in one.method and all(getattr(one, k) == v for k, v in wanted.items())
-    ]
-    assert len(rows) == 1, f"{len(rows)} rows of {name} for {wanted}"
-    return rows[0]
 
 
 def published(positives: int, hits: int, reports: int, false: int = 0) -> Cells:
@@ -146,6 +136,11 @@ def test_undefined_ratios_are_nan_and_say_why() -> None:
     assert math.isnan(pick(found, "f1", target="f0", subgroup="minor").value)
     assert math.isnan(pick(found, "macro_f1", subgroup="minor").value)
     assert pick(found, "sensitivity", target="f1", subgroup="critical").value == 1
+    known = np.ones((8, 3), bool)
+    known[:, 0] = False
+    hidden = validate(replace(cells, known=known), rng=np.random.default_rng(0), draws=20)
+    for model in (None, ALL_NEGATIVE):
+        assert pick(hidden, "accuracy", target="f0", subgroup="minor", model=model).note == "no cell is known"
 
 
 def test_rows_survive_a_metrics_file() -> None:
@@ -186,7 +181,14 @@ def test_copying_every_report_within_its_patient_leaves_the_interval_unchanged()
     b = pick(validate(twice, rng=np.random.default_rng(0), draws=300), "micro_f1")
     assert (a.low, a.high) == pytest.approx((b.low, b.high))
     assert a.low < a.value < a.high and a.n_clusters == b.n_clusters == 120
-    assert "patient bootstrap" in a.method
+    assert "patient bootstrap" in a.method and str(a).endswith("n = 1080, 120 patients)")
+    # Wilson minds neither cells nor patients, and says so.
+    found = validate(twice, rng=np.random.default_rng(0), draws=20)
+    methods = {
+        pick(found, "exact_match").method,
+        pick(found, "ppv", target="f8", subgroup="normal variant").method,
+    }
+    assert methods == {"Wilson, reports taken as independent"}
 
 
 def test_reports_that_fail_as_a_whole_widen_the_bootstrap_but_not_wilson() -> None:

@@ -27,7 +27,15 @@ from radfoundry.monitor.charts import (
     p_chart,
 )
 from radfoundry.monitor.laws import law
-from radfoundry.monitor.run_length import Smoothing, Summing, Weeks, at_limit, cumulative, smoothed
+from radfoundry.monitor.run_length import (
+    WeeklyWalk,
+    Weeks,
+    at_limit,
+    cumulative,
+    smoothed,
+    smoothing,
+    summing,
+)
 from radfoundry.monitor.series import Baseline, Series, baseline
 from tests.monitor.test_series import MONDAY, series
 
@@ -141,7 +149,7 @@ def test_run_length_of_the_normal_cusum_is_the_published_one(side: str, h: float
     # Montgomery after Siegmund and Hawkins; a binomial of a million is normal.
     weeks = series([1_000_000], [0])
     base = baseline(weeks, stated=0.5)
-    found = at_limit(Summing(Weeks(weeks.n, base, base.p), 0.5, side), h, arl, rng(3), 3_000)  # type: ignore[arg-type]
+    found = at_limit(WeeklyWalk(Weeks(weeks.n, base, base.p), summing(0.5, side)), h, arl, rng(3), 3_000)  # type: ignore[arg-type]
     assert found.arl0 == pytest.approx(arl, abs=4 * found.se)
 
 
@@ -150,7 +158,9 @@ def test_run_length_of_the_normal_ewma_is_near_the_published_one() -> None:
     # limits cost a few of them.
     weeks = series([1_000_000], [0])
     base = baseline(weeks, stated=0.5)
-    found = at_limit(Smoothing(Weeks(weeks.n, base, base.p), 0.2, "both"), 2.962, 500, rng(4), 3_000)
+    found = at_limit(
+        WeeklyWalk(Weeks(weeks.n, base, base.p), smoothing(0.2, "both")), 2.962, 500, rng(4), 3_000
+    )
     assert 490 - 4 * found.se < found.arl0 < 500 + 4 * found.se
 
 

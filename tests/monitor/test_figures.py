@@ -12,7 +12,7 @@ import pytest
 from radfoundry.errors import NotEnoughData
 from radfoundry.monitor.case_chart import risk_adjusted_cusum
 from radfoundry.monitor.charts import by, cusum, ewma, p_chart
-from radfoundry.monitor.figures import chart_drawing, chart_figure, chart_panels
+from radfoundry.monitor.figures import chart_drawing, chart_panels
 from radfoundry.monitor.series import baseline
 from radfoundry.report.figures import save
 from tests.monitor.test_charts import changed, juice, rng
@@ -44,11 +44,13 @@ def test_every_kind_of_chart_is_drawn_and_settings_stay() -> None:
     both = cusum(weeks, base, rng=rng(), side="both", limit=5, paths=50)
     when = np.datetime64("2026-01-05T08:00") + np.arange(500) * np.timedelta64(1, "h")
     cases = risk_adjusted_cusum(when, np.ones(500), np.full(500, 0.2), arl0=50, rng=rng(), limit=3, paths=50)
-    assert 0 < cases.alarm.sum() > marked(chart_figure(cases).axes[0]) == 1  # of a long row only the first
+    assert (
+        0 < cases.alarm.sum() > marked(chart_drawing(cases)[0].axes[0]) == 1
+    )  # of a long row only the first
     for chart in (both, ewma(weeks, base, rng=rng(), limit=3, paths=50),
                   cusum(weeks, base, rng=rng(), side="down", limit=5, paths=50)):  # fmt: skip
-        assert marked(chart_figure(chart).axes[0]) == chart.alarm.sum()
-    words = [text.get_text() for text in chart_figure(both).legends[0].get_texts()]
+        assert marked(chart_drawing(chart)[0].axes[0]) == chart.alarm.sum()
+    words = [text.get_text() for text in chart_drawing(both)[0].legends[0].get_texts()]
     assert "estimated change" in words
     assert mpl.rcParams == before
 

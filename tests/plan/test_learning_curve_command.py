@@ -117,7 +117,7 @@ def test_what_was_measured_can_be_forecast_from_again(
         (["--target", "ila", "--metric", "brier"], "falls as a model gets better"),
         (["--target", "ila", "--families", "powr"], "Did you mean 'power'"),
         (["--target", "ila", "--sizes", "90"], "too few for the smallest subset"),
-        (["--target", "ila", "--features", "nowhere.csv"], "no such file"),
+        (["--target", "ila", "--features", "nowhere.csv"], "nowhere.csv does not exist"),
         (["--target", "ila", "--features"], "name at least one --encoder"),
         (["--target", "ila", "--curve", "x.csv"], "either a cohort, or --curve"),
     ],
@@ -219,7 +219,7 @@ def test_labels_of_one_class_are_shown_as_plain_numbers(
     ("text", "match"),
     [
         ("case,f1\nc001,1\n", "no column 'case_id'"),
-        ("case_id,f1\nc001,1\nc001,2\n", "is there twice"),
+        ("case_id,f1\nc001,1\nc001,2\n", "row 3: case 'c001' occurs twice"),
         ("case_id,f1\nc001,a\nc002,b\n", "no column of numbers"),
         ("case_id,f1\nx1,1\nx2,2\n", "no case_id of"),
     ],

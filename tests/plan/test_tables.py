@@ -115,6 +115,21 @@ def test_a_wrong_table_is_named_with_its_set(
         read(made)
 
 
+def test_labels_and_ids_in_a_table_are_no_features_and_ids_keep_their_leading_zeros(made: Path) -> None:
+    before = read(made).matrices["texture"]
+    for name in ("cohort", "texture", "size"):
+        table = pd.read_csv(made / f"{name}.csv")
+        ids = table["case_id"].str.removeprefix("c")
+        table.assign(case_id=ids).to_csv(made / f"{name}.csv", index=False)
+    y = pd.read_csv(made / "cohort.csv")["y:grows"]
+    labels = {f"{kind}:grows": y for kind in ("y", "time", "event", "truth")}
+    table = pd.read_csv(made / "texture.csv", dtype={"case_id": str})
+    table.assign(patient_id=np.arange(len(table)), **labels).to_csv(made / "texture.csv", index=False)
+    found = read(made)
+    assert found.complete.all() and found.names["texture"] == tuple(f"t{i}" for i in range(6))
+    np.testing.assert_array_equal(found.matrices["texture"], before)
+
+
 def test_an_unknown_column_and_a_missing_file(made: Path) -> None:
     grid = made / "grid.yaml"
     grid.write_text(GRID.replace("volume_mm3", "volum_mm3"))

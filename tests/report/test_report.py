@@ -16,7 +16,7 @@ import pytest
 from radfoundry.cli.show import Show
 from radfoundry.errors import RunError
 from radfoundry.report import figures
-from radfoundry.report.build import build, interval, number
+from radfoundry.report.build import build, describe, interval, number
 from radfoundry.report.render import render
 from radfoundry.report.svg import clean
 from radfoundry.types import Estimate
@@ -58,6 +58,17 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self._row and self._cell:
             self._row[1][self._cell] = self._row[1].get(self._cell, "") + data
+
+
+def test_clusters_are_called_what_they_are_on_the_page_and_in_words() -> None:
+    method = "Wilson, cells taken as independent"
+    one = Estimate("micro_f1", 0.9, 0.8, 0.95, method=method, n=600, n_clusters=60, cluster="report")
+    assert describe(one.as_dict(), 0)["text"]["n"] == "600 (60 reports)"
+    assert str(one).endswith("n = 600, 60 reports)")
+    assert Estimate.from_dict(one.as_dict()) == one
+    older = {name: value for name, value in one.as_dict().items() if name != "cluster"}
+    assert describe(older, 0)["text"]["n"] == "600 (60 patients)"
+    assert Estimate.from_dict(older).cluster == "patient"
 
 
 def test_page_shows_exactly_metrics_json(run_dir: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +14,17 @@ import pytest
 from radfoundry.cli.main import main
 from radfoundry.datasets import phantom_reports
 from radfoundry.errors import InputError, NotEnoughData
-from radfoundry.monitor import charts
 from radfoundry.monitor.store import open_store
 from radfoundry.studies import draft_report_monitoring as study
-from radfoundry.studies import draft_sections
+from radfoundry.studies import draft_sections, drafts
 from radfoundry.text.mentions import Mention
 from tests.text.fake_endpoint import Fake, running, status
+
+pytestmark = pytest.mark.usefixtures("short_simulations")
 
 MARK = "Zebrafish9431"
 """Stands in reports; no log and no error may repeat it."""
 SCRIPT = "&lt;script&gt;alert(1)&lt;/script&gt;"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def short_simulations() -> Iterator[None]:
-    """Limits from fewer simulated paths: these tests are not about their third digit."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(charts, "ewma", partial(charts.ewma, paths=400))
-        patch.setattr(charts, "cusum", partial(charts.cusum, paths=400))
-        patch.setattr(charts, "ROUGH", 100)
-        yield
 
 
 @pytest.fixture
@@ -88,7 +78,7 @@ def test_the_run_folder_is_whole(finished: Path) -> None:
 def test_records_are_those_of_reports_and_drafts(finished: Path) -> None:
     lines = [json.loads(line) for line in (finished / "tables" / "findings.jsonl").read_text().splitlines()]
     assert {line["text"] for line in lines} == {"report", "draft"}
-    made = phantom_reports.make(120, seed=0, weeks=30, shift=(20, {"critical": 0.25, "significant": 0.3}))
+    made = phantom_reports.make(120, seed=0, weeks=study.WEEKS, shift=study.WORSE)
     texts = {("report", one.report_id): one.text for one in made.reports}
     texts |= {("draft", one.report_id): one.text for one in made.drafts}
     for line in lines:
@@ -102,7 +92,7 @@ def test_planted_omissions_are_within_the_intervals_and_counts_are_those_of_the_
     rows = sections(finished)["planted"]["rows"]
     assert [row[0] for row in rows] == ["critical", "significant", "minor", "normal variant"]
     assert [row[-1] for row in rows] == ["yes"] * 4
-    made = phantom_reports.make(120, seed=0, weeks=30, shift=(20, {"critical": 0.25, "significant": 0.3}))
+    made = phantom_reports.make(120, seed=0, weeks=study.WEEKS, shift=study.WORSE)
     counts = made.counts().groupby("criticality")[["present", "omitted"]].sum()
     for level, n, rate, *_ in rows:
         # doubted findings are counted too, and are never omitted
@@ -118,6 +108,10 @@ def test_metrics_hold_what_the_page_says_and_every_accuracy_has_its_baseline(fin
     for row in rows:
         if row["value"] is not None and row["low"] is not None:
             assert row["low"] - 1e-9 <= row["value"] <= row["high"] + 1e-9
+    clustered = [row for row in rows if row["n_clusters"] is not None]
+    assert clustered and {row["cluster"] for row in clustered} == {"report"}
+    page = (finished / "report.html").read_text()
+    assert "(120 reports)" in page and "(120 patients)" not in page
     body = sections(finished)["validation"]["rows"]
     baseline = body[-1]
     assert baseline[0] == "all-negative baseline" and float(baseline[-1]) > 0.99
@@ -137,6 +131,17 @@ def test_the_page_marks_evidence_and_the_log_names_nobody(finished: Path) -> Non
     assert not any(p["mark"] == "lost" for item in items for p in item["sides"][1]["pieces"])
     log = (finished / "log.txt").read_text()
     assert "monitor: " in log and "P00" not in log
+
+
+def test_every_note_of_a_chart_stands_on_the_page_beside_what_is_watched(finished: Path) -> None:
+    found = sections(finished)["chart_notes"]
+    assert {row[0] for row in found["rows"]} >= {watch.name for watch in drafts.WATCHES}
+    for watch in drafts.WATCHES:
+        own = {row[2]: row[1] for row in found["rows"] if row[0] == watch.name}
+        estimated = [charts for note, charts in own.items() if note.startswith("the rate was estimated")]
+        assert {"p-chart", "EWMA", "CUSUM"} == {one for charts in estimated for one in charts.split(", ")}
+        assert own["short baseline: 12 weeks with cases; 20 or more are advised"] == "p-chart, EWMA, CUSUM"
+    assert "the rate was estimated" in (finished / "report.html").read_text()
 
 
 @pytest.mark.usefixtures("no_drawings")
@@ -357,7 +362,7 @@ def test_annotations_of_a_report_that_was_not_annotated_are_refused(files: Path,
 def test_the_password_of_a_monitor_is_nowhere_in_the_run(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    url = "postgresql://me:s3cret@host/db"
+    url = "postgresql://me:s3cret's@host/db"  # a shell quotes the apostrophe, and the command is shown quoted
     monkeypatch.setattr(
         sys, "argv", ["radfoundry", "study", "run", "draft_report_monitoring", f"--monitor={url}"]
     )

@@ -158,7 +158,7 @@ def test_a_folder_of_texts_in_every_dress(
         "long.txt": ("Lungs are clear. " * 6000 + "Small left effusion.").encode(),
         "page.html": b"<html><body><p>FINDINGS: Small left <b>effusion</b>.</p></body></html>",
         "word.rtf": rb"{\rtf1\ansi FINDINGS: Small left effusion.\par}",
-        "message.hl7": b"MSH|^~\\&|RIS\rPID|1||4711||Doe^Jane\rOBX|1|TX|1||Small left effusion.\r",
+        "message.hl7": b"MSH|^~\\&|RIS\rPID|1||471147114711||Doe^Jane\rOBX|1|TX|1||Small left effusion.\r",
         "western.txt": "Épanchement: small left effusion.".encode("cp1252"),
         "utf16.txt": "Small left effusion.".encode("utf-16"),
         f"{MARK}.txt": b"MZ\0\0" + MARK.encode(),
@@ -172,11 +172,10 @@ def test_a_folder_of_texts_in_every_dress(
     present = found[found["status"] == "present"]
     assert set(present["report_id"]) == {"plain", "long", "page", "word", "message", "western", "utf16"}
     assert set(present["laterality"]) == {"left"} and set(present["finding"]) == {"effusion"}
-    assert present.set_index("report_id")["start"]["long"] > str(100_000)
+    assert int(present.set_index("report_id")["start"]["long"]) > 100_000
     assert code == 1 and "1 could not be read; the first: holds binary data" in captured.err
     assert "read as Windows-1252" in captured.err and "HL7" in captured.err
-    assert not {MARK, "Doe", "4711"} & set((captured.out + captured.err).replace("^", " ").split())
-    assert MARK not in captured.out + captured.err
+    assert not [word for word in (MARK, "Doe", "Jane", "471147114711") if word in captured.out + captured.err]
 
 
 def test_a_wrong_ending_is_refused_before_anything_is_read(
@@ -300,7 +299,7 @@ def test_an_ensemble_writes_the_disagreements_to_review(
     assert found[["report_id", "finding", "rules", "llm-zero-shot"]].to_numpy().tolist() == [
         ["1", "pneumothorax", "absent", "present"]
     ]
-    assert "llm-zero-shot: {" in capsys.readouterr().out
+    assert "llm-zero-shot: 2 asked: 0 cached, 2 answered, 0 failed; 2 requests" in capsys.readouterr().out
     assert main(["reports", "extract", reports, "--dictionary", small, "--review", str(queue)]) == 2
     assert "--review needs --extractor ensemble" in capsys.readouterr().err
 

@@ -463,7 +463,7 @@ def test_an_endpoint_that_asks_for_an_hour_is_not_waited_for(fake: Fake) -> None
     pauses = Pauses()
     fake.script = [status(429, Retry_After="3600")]
     got = read(extractor(fake, pauses=pauses), TEXT)
-    assert "HTTP 429" in got.error and "requests_per_minute" in got.error
+    assert "HTTP 429. " in got.error and "requests_per_minute" in got.error  # after one attempt, not five
     assert pauses.seconds == [] and len(fake.bodies) == 1
 
 

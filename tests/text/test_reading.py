@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from radfoundry.errors import InputError, ReadError, TableError
 from radfoundry.text import reading
+from radfoundry.text.markup import plain_text
 from radfoundry.text.mentions import Report
-from radfoundry.text.reading import plain_text, read_reports
+from radfoundry.text.reading import read_reports
 
 TEXT = "FINDINGS: Nodule < 5 mm in the left upper lobe.\nNo pleural effusion."
 MESSAGE = (
@@ -367,7 +368,7 @@ def test_binary_files_links_and_large_files_fail_alone(
     (b"id,text\n", TableError, "holds no report"),
     (b"id,text\n1,a,b\n", TableError, "Expected 2 fields in line 2, saw 3"),
     (b'id,text\n1,"a\n', TableError, "Close all quotes"),
-    (b"id,text,text\n1,a,b\n", TableError, "names column 'text' twice"),
+    (b"id,text,text\n1,a,b\n", TableError, "row 1 names columns 2 and 3 the same"),
     (b"id,text,\n1,a,b\n", TableError, "no name for column 3"),
     (b"name,text\n1,a\n", TableError, "--id-column"),
     (b"id,words\n1,a\n", TableError, "--text-columns"),
@@ -381,6 +382,14 @@ def test_tables_that_are_none_say_why(tmp_path: Path, content: bytes, error: typ
     (tmp_path / "t.csv").write_bytes(content)
     with pytest.raises(error, match=words):
         read_reports(tmp_path / "t.csv")
+
+
+@pytest.mark.parametrize("first", ["4711,Small effusion.", "A12345,x", "a,FINDINGS: Clear.", "4711,4711"])
+def test_a_table_without_a_header_is_not_told_word_for_word(tmp_path: Path, first: str) -> None:
+    (tmp_path / "t.csv").write_text(f"{first}\n2,b\n")
+    with pytest.raises(TableError, match=r"row 1 names columns 1 and 2 the same|add a header") as error:
+        read_reports(tmp_path / "t.csv")
+    assert not [cell for cell in first.split(",") if len(cell) > 1 and cell in str(error.value)]
 
 
 def test_nothing_to_read_is_an_error(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -192,7 +193,26 @@ def test_context_rules_are_checked(tmp_path) -> None:
         ("format: 2", "reads `format: 1`"),
         ("format: 1\nnegation: {bfore: [no]}", "Did you mean 'before'"),
         ("format: 1\nstop: [no]", "quote them"),
+        ("format: 1\nlanguage: fr", "Use one of: en, es"),
     ]:
         path.write_text(text)
         with pytest.raises(InputError, match=words):
             context.read(path)
+
+
+def test_rules_of_another_language_are_refused() -> None:
+    with pytest.raises(InputError, match="context rules are in 'es' and small in 'en'"):
+        Rules(SMALL, context=context.of_language("es"))
+
+
+def test_a_wider_finding_in_the_words_of_a_narrower_one_is_not_said_twice() -> None:
+    """Else a draft without the sentence omits two findings."""
+    wide = Finding("degeneration", "Degenerative change", "bone", "minor", synonyms=("degenerative change",))
+    spine = Finding("spine", "Spine degeneration", "bone", "minor", parent="degeneration",
+                    synonyms=("degenerative ... spine",))  # fmt: skip
+    apart = replace(spine, parent="")
+    for narrow, expected in ((spine, ["spine"]), (apart, ["degeneration", "spine"])):
+        rules = Rules(Dictionary("two", "1", "en", {"degeneration": wide, "spine": narrow}))
+        assert sorted(m.finding for m in rules.read("Degenerative changes of the spine.")) == expected
+        elsewhere = rules.read("Degenerative changes of the spine, and degenerative changes of ribs.")
+        assert "degeneration" in {m.finding for m in elsewhere}

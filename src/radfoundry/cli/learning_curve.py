@@ -96,7 +96,7 @@ class LearningCurve:
         from radfoundry.plan.back_test import back_test
         from radfoundry.plan.curves import family_of
         from radfoundry.plan.forecast import forecast
-        from radfoundry.plan.requirement import RANGES, check_ranges
+        from radfoundry.plan.ranges import RANGES, check_ranges
         from radfoundry.plan.worth import next_labels
 
         check_ranges(**{name: getattr(self, name) for name in RANGES})
@@ -276,39 +276,20 @@ Answer = tuple["Forecast", "BackTest", "Gain | None"]
 def read_features(path: Path, cohort: Cohort) -> tuple[np.ndarray, np.ndarray]:
     """(n, p) numbers of a feature table in the cohort's order, and (n,) whether the table has the case.
 
-    Numbers are NaN where the table has none. Labels (`y:`, `time:`, `event:`) are no features. Raises
-    TableError for a table without case_id, with a case twice, without numbers, or with none of the cases.
+    Numbers are NaN where the table has none. Raises TableError for a table without numbers or with none of
+    the cases, and what `plan.tables.load` raises.
     """
-    import pandas as pd
-
     from radfoundry.errors import TableError
+    from radfoundry.plan import tables
 
-    try:
-        table = (
-            pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path, dtype={"case_id": str})
-        )
-    except FileNotFoundError as cause:
-        raise TableError(f"{path}: no such file. Check the path") from cause
-    except (ValueError, OSError) as cause:  # pandas and pyarrow say what they dislike in either
-        raise TableError(f"{path.name}: not readable as a table ({cause})") from cause
-    if "case_id" not in table:
-        raise TableError(
-            f"{path.name}: no column 'case_id'. A feature table has case_id and one column a feature"
-        )
-    table = table.assign(case_id=table["case_id"].astype(str)).set_index("case_id")
-    if not table.index.is_unique:
-        twice = table.index[table.index.duplicated()][0]
-        raise TableError(f"{path.name}: case {twice!r} is there twice. A feature table has one row a case")
-    roles = ("y:", "time:", "event:", "patient_id", "Unnamed")
-    others = [c for c in table if str(c).startswith(roles)]
-    numbers = table.drop(columns=others).select_dtypes("number")
-    if numbers.shape[1] == 0:
+    table = tables.load(path, path.name)
+    columns = tables.features_of(table)
+    if not columns:
         raise TableError(f"{path.name}: no column of numbers. A feature table has one column a feature")
-    ids = cohort.table["case_id"].astype(str)
-    present = ids.isin(table.index).to_numpy()
+    found, present = tables.of_cases(table[columns], cohort)
     if not present.any():
         raise TableError(f"{path.name}: no case_id of {cohort.name} occurs in it. Use the same case ids")
-    return numbers.reindex(ids).to_numpy(float), present
+    return found.to_numpy(float), present
 
 
 def text(answers: list[Answer], content: dict[str, Any]) -> str:

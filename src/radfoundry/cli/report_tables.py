@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json as jsonlib
+import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from radfoundry.evaluate.findings import validate as judge
 from radfoundry.studies import drafts
 from radfoundry.studies.draft_sections import words as spelled
 from radfoundry.text import extractors, mentions
-from radfoundry.text.ensemble import Ensemble, review
+from radfoundry.text.ensemble import Ballot, Ensemble, review
 from radfoundry.text.extractors import Reading
 from radfoundry.text.mentions import Extraction
 from radfoundry.text.reading import Reports
@@ -38,14 +39,14 @@ COMPARED = ("omission_rate", "invention_rate", "any_critical_miss", "mean_jaccar
 def extract(asked: Extract) -> int:
     """Findings of reports; exit code 1 when some could not be read."""
     _check_endings(asked.out, asked.review)
+    if asked.review is not None and asked.extractor != "ensemble":
+        raise InputError("--review needs --extractor ensemble: one extractor disagrees with nobody")
     reports = _reports(asked, asked.reports)
     extractor = extractors.make(asked, seed=asked.seed)
-    if asked.review is not None and not isinstance(extractor, Ensemble):
-        raise InputError("--review needs --extractor ensemble: one extractor disagrees with nobody")
     start = time.perf_counter()
-    ballots: list[Any] = []
+    ballots: list[Ballot] = []
     if isinstance(extractor, Ensemble):
-        ballots = list(extractor.ballots(reports.reports))
+        ballots = list(extractors.watched(extractor.ballots(reports.reports), len(reports.reports)))
         found = [extractor.decide(one) for one in ballots]
     else:
         found = extractors.read_all(extractor, reports.reports)
@@ -69,6 +70,8 @@ def extract(asked: Extract) -> int:
         print(jsonlib.dumps(told, indent=2, ensure_ascii=False))
     else:
         _print_extract(told, table, failed)
+        for model in extractors.models(extractor):
+            print(f"{model.name}: {model.ledger}")
     if asked.out is not None:
         print(f"findings: {asked.out}", file=sys.stderr)
     return 1 if failed or reports.failed else 0
@@ -87,8 +90,6 @@ def _print_extract(told: dict[str, Any], table: pd.DataFrame, failed: Sequence[E
         print(f"{told['flagged']} reports hold instruction-like text")
     if failed:
         print(f"failed: {len(failed)} reports; the first: {failed[0].error}")
-    for name, one in told["ledger"].items():
-        print(f"{name}: {one}")
 
 
 def validate(asked: Validate) -> int:
@@ -109,16 +110,15 @@ def validate(asked: Validate) -> int:
         call, name = mentions.table(read, extractor.name, extractor.version), extractor.name
         if bad:
             print(f"{len(bad)} reports could not be read and are left out", file=sys.stderr)
+        own, known = set(truth["report_id"]), set(ids)
     else:
         call, name = drafts.annotated(asked.findings, dictionary), str(asked.findings)
-        ids = sorted({*truth["report_id"], *call["report_id"]})
+        own, known = set(truth["report_id"]), set(call["report_id"])
+        ids = sorted(own | known)
         print("reports without any finding in either table are not counted", file=sys.stderr)
-        if not set(truth["report_id"]) & set(call["report_id"]):
-            truth = truth[:0]
-    own = set(truth["report_id"])
-    truth = truth[truth["report_id"].isin(set(ids))]
-    if not len(truth):
+    if not own & known:
         raise NotEnoughData(f"{asked.annotations} annotates none of these reports. Compare the report_id")
+    truth = truth[truth["report_id"].isin(ids)]
     for n, words in (
         (len(own - set(ids)), "annotated reports are not among those read and were left out"),
         (len(set(ids) - own), "reports have no annotation: they count as without findings"),
@@ -245,20 +245,20 @@ def _draw(folder: Path, drawn: dict[str, dict[str, Any]]) -> None:
     print(f"drawings: {folder}", file=sys.stderr)
 
 
+WRITERS: dict[str, Callable[[pd.DataFrame, Path], None]] = {
+    ".csv": lambda table, path: table.to_csv(path, index=False),
+    ".parquet": lambda table, path: table.to_parquet(path, index=False),
+    ".jsonl": lambda table, path: table.to_json(path, orient="records", lines=True, force_ascii=False),
+}
+
+
 def write(table: pd.DataFrame, path: Path) -> None:
     """CSV, Parquet or JSON Lines by the ending; whole or not at all."""
-    import os
-
-    ways = {
-        ".csv": lambda p: table.to_csv(p, index=False),
-        ".parquet": lambda p: table.to_parquet(p, index=False),
-        ".jsonl": lambda p: table.to_json(p, orient="records", lines=True, force_ascii=False),
-    }
     _check_endings(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
-        ways[path.suffix](part)
+        WRITERS[path.suffix](table, part)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -267,7 +267,7 @@ def write(table: pd.DataFrame, path: Path) -> None:
 def _check_endings(*paths: Path | None) -> None:
     """Before anything is read: an hour of a language model should not end here."""
     for path in paths:
-        if path is not None and path.suffix not in (".csv", ".parquet", ".jsonl"):
+        if path is not None and path.suffix not in WRITERS:
             raise InputError(f"{path} ends in {path.suffix or 'nothing'}. Write .csv, .parquet or .jsonl")
 
 

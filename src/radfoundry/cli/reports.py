@@ -22,7 +22,7 @@ class Extract(Reading):
     out: Path | None = None
     """Findings table to write: .parquet, .csv or .jsonl."""
     review: Path | None = None
-    """Review queue to write (CSV): disagreements of an ensemble, and texts with instructions in them."""
+    """Review queue to write, likewise: disagreements of an ensemble, and texts with instructions in them."""
     seed: int = 0
     """Seed of a language model."""
     json: bool = False
@@ -35,7 +35,23 @@ class Extract(Reading):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Validate(Reading):
+class Judging(Reading):
+    """How reports are read, and what is made of their findings."""
+
+    uncertain: Literal["present", "absent", "left out"] = "present"
+    """What an uncertain finding counts as."""
+    match: Literal["related", "exact"] = "related"
+    """related: a finding worded more or less exactly is the same."""
+    n_boot: int = 2000
+    """Bootstrap draws."""
+    seed: int = 0
+    """Seed of the bootstrap, and of a language model."""
+    json: bool = False
+    """Print JSON: every estimate."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validate(Judging):
     """Hold an extractor, or a findings table, against annotated reports."""
 
     annotations: tyro.conf.Positional[Path]
@@ -44,16 +60,6 @@ class Validate(Reading):
     """The texts, to be read by --extractor."""
     findings: Path | None = None
     """Or a findings table that was made already."""
-    uncertain: Literal["present", "absent", "left out"] = "present"
-    """What an uncertain finding counts as."""
-    match: Literal["related", "exact"] = "related"
-    """related: a finding worded more or less exactly is the same."""
-    n_boot: int = 2000
-    """Bootstrap draws."""
-    seed: int = 0
-    """Seed of the bootstrap."""
-    json: bool = False
-    """Print JSON: every estimate."""
 
     def run(self) -> int:
         from radfoundry.cli import report_tables
@@ -62,7 +68,7 @@ class Validate(Reading):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compare(Reading):
+class Compare(Judging):
     """Compare drafts with radiologists' reports; --monitor keeps them for charts over time."""
 
     reports: tyro.conf.Positional[Path]
@@ -77,16 +83,6 @@ class Compare(Reading):
     """Name of the stream in the monitor."""
     replace: bool = False
     """Events that are known with other content get a new version; otherwise they are refused."""
-    uncertain: Literal["present", "absent", "left out"] = "present"
-    """What an uncertain finding counts as."""
-    match: Literal["related", "exact"] = "related"
-    """related: a finding worded more or less exactly is the same."""
-    n_boot: int = 2000
-    """Bootstrap draws."""
-    seed: int = 0
-    """Seed of the bootstrap."""
-    json: bool = False
-    """Print JSON: every estimate."""
 
     def run(self) -> int:
         from radfoundry.cli import report_tables

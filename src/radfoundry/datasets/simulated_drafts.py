@@ -10,23 +10,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from radfoundry.datasets.phantom_reports import (
-    INVENTION,
-    OMISSION,
-    ROUNDS,
-    Writer,
-    check_rates,
-    drawn_fact,
-    entries,
-    kin,
-    say,
-)
+from radfoundry.datasets.phantom_reports import INVENTION, OMISSION, check_rates
 from radfoundry.datasets.phantom_sentences import PRESENT
+from radfoundry.datasets.phantom_writer import Writer, drawn_fact, entries, say
 from radfoundry.errors import InputError
 from radfoundry.text.context import of_language
 from radfoundry.text.findings import Criticality, Dictionary
 from radfoundry.text.mentions import Extraction, Extractor, Mention, Report
 from radfoundry.text.sections import COUNTED, Splitter
+
+ROUNDS = 20
+"""A draft is read again at most so often, until nothing of an omitted finding is left."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +52,7 @@ def simulate_drafts(
     report without extraction, and for a dictionary that is not English; ValueError for impossible rates.
     """
     omission, invention = {**OMISSION, **omission}, {**INVENTION, **invention}
-    check_rates(1, seed, 1, "A", "A", None, {"omission": omission, "invention": invention})
+    check_rates(omission=omission, invention=invention)
     if dictionary.language != "en":
         raise InputError(f"{dictionary.name} is not English, and invented sentences are. Use an English one")
     by_id = {one.report_id: one for one in found}
@@ -67,7 +61,7 @@ def simulate_drafts(
         raise InputError(
             f"{lacking} of {len(reports)} reports have no extraction. Leave them out or read them"
         )
-    editor = _Editor(Writer(dictionary, kin(dictionary)), Splitter(of_language("en")), extractor)
+    editor = _Editor(Writer(dictionary), Splitter(of_language("en")), extractor)
     drafts, changes = [], []
     for number, report in enumerate(reports):
         rng = np.random.default_rng([seed, number])
@@ -116,6 +110,7 @@ class _Editor:
         return text, changes + [(key, level(key), "invented", True) for key in invented]
 
     def sentences(self, text: str) -> list[tuple[int, int]]:
+        """Where each sentence begins and ends."""
         return [
             span for part in self.splitter.sections(text)
             for span in self.splitter.sentences(text, part.start, part.end)
@@ -151,11 +146,11 @@ def _around(spans: Sequence[tuple[int, int]], found: Iterable[Mention]) -> set[t
     return {(a, b) for one in found for a, b in spans if a < one.end and one.start < b}
 
 
-LONELY = re.compile(r"(?<=[.:\n])\s*\d{1,2}\.(?=\s*(?:$|\n|\d{1,2}\.\s))")
+LONELY_NUMBER = re.compile(r"(?<=[.:\n])\s*\d{1,2}\.(?=\s*(?:$|\n|\d{1,2}\.\s))")
 """The number of a list whose sentence has gone."""
 
 
 def _without(text: str, spans: set[tuple[int, int]]) -> str:
     for a, b in sorted(spans, reverse=True):
         text = text[:a] + text[b:]
-    return LONELY.sub("", text) if spans else text
+    return LONELY_NUMBER.sub("", text) if spans else text

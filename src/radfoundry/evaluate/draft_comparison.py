@@ -11,7 +11,6 @@ these rates hold the extractor's own errors; `draft_correction` takes them out. 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -45,7 +44,6 @@ def compare_drafts(
     them; normal and abnormal reports are always told apart. n of a row says how many.
     """
     found = by_finding(cells, level) + _parts(cells, rng, draws, level)
-    found += in_normal_reports(cells, rng, draws, level)
     for label, reports in {**normal_and_abnormal(cells), **(strata or {})}.items():
         part = cells.take(reports)
         if len(part):
@@ -58,7 +56,7 @@ def by_finding(cells: Cells, level: float = 0.95) -> list[Estimate]:
     found = []
     for i, finding in enumerate(cells.findings):
         where = {"target": finding, "subgroup": cells.level[i]}
-        found += _rates(cells.counts[:, :, i], level, "Wilson", where)
+        found += _rates(cells.counts[:, :, i], level, cells.wilson, where)
     return found
 
 
@@ -79,25 +77,14 @@ def _parts(cells: Cells, rng: np.random.Generator, draws: int, level: float) -> 
     found = []
     for name, mask in cells.groups.items():
         counts, drawn = cells.counts[:, :, mask].sum(2), cm[:, :, mask].sum(2)
-        where = {"subgroup": name, "n_clusters": cells.clusters[1]}
+        where = {"subgroup": name, **cells.counted}
         found += _rates(counts, level, INDEPENDENT, where)
         for metric, function, n, empty in (
             ("omission_rate", omission_rate, counts[1].sum(), NO_REFERENCE),
             ("invention_rate", invention_rate, counts[:, 1].sum(), NO_DRAFT),
         ):
-            note = None if n else empty
-            found.append(
-                resampled(
-                    metric,
-                    float(function(counts)),
-                    function(drawn),
-                    level,
-                    cells,
-                    n,
-                    subgroup=name,
-                    note=note,
-                )
-            )
+            value, note = float(function(counts)), None if n else empty
+            found.append(resampled(metric, value, function(drawn), level, cells, n, subgroup=name, note=note))
     found += [one for one in pooled(cells, cm, level) if one.name in ("micro_accuracy", "micro_f1")]
     found += per_report(cells, rng, draws, level)
     return found + by_report(cells, rng, draws, level)
@@ -114,34 +101,20 @@ def invention_rate(cm: np.ndarray) -> np.ndarray:
 
 
 def per_report(cells: Cells, rng: np.random.Generator, draws: int, level: float) -> list[Estimate]:
-    """Mean number of omissions and of inventions in a report, all and by criticality; bootstrap."""
+    """Omissions and inventions in a report, all and by criticality.
+
+    Their mean number by bootstrap; the share of drafts with any invention, any_invention, by Wilson.
+    """
     keys = [(kind, name) for kind in ("omissions", "inventions") for name in cells.groups]
     wrong = {"omissions": cells.cells(True, False), "inventions": cells.cells(False, True)}
     values = np.column_stack([wrong[kind][:, cells.groups[name]].sum(1) for kind, name in keys]).astype(float)
     drawn = draw_means(values, cells, draws, rng)
-    return [
+    found = [
         resampled(f"{kind}_per_report", each.mean(), some, level, cells, len(cells), subgroup=name)
         for (kind, name), each, some in zip(keys, values.T, drawn, strict=True)
     ]
-
-
-def in_normal_reports(cells: Cells, rng: np.random.Generator, draws: int, level: float) -> list[Estimate]:
-    """Normal reports only: how many inventions each draft holds, and how many drafts hold any."""
-    part = cells.take(normal_and_abnormal(cells)["normal reports"])
-    if not len(part):
-        return []
-    found = [
-        proportion(
-            "any_invention_per_normal_report",
-            part.cells(False, True)[:, mask].any(1).sum(),
-            len(part),
-            level,
-            subgroup=name,
-        )
-        for name, mask in part.groups.items()
-    ]
     return found + [
-        replace(one, name="inventions_per_normal_report")
-        for one in per_report(part, rng, draws, level)
-        if one.name == "inventions_per_report"
+        proportion("any_invention", (each > 0).sum(), len(cells), level, method=cells.wilson, subgroup=name)
+        for (kind, name), each in zip(keys, values.T, strict=True)
+        if kind == "inventions"
     ]

@@ -35,12 +35,7 @@ from radfoundry.evaluate import classification as cl
 from radfoundry.evaluate.draft_comparison import invention_rate, omission_rate
 from radfoundry.evaluate.finding_cells import Cells, by_cluster, draw_counts, resampled
 from radfoundry.evaluate.findings import within
-from radfoundry.evaluate.prevalence import (
-    matrix_of,
-    misclassification,
-    rogan_gladen,
-    true_tables,
-)
+from radfoundry.evaluate.prevalence import matrix_of, misclassification, rogan_gladen, true_tables
 from radfoundry.evaluate.resample import draw_blocks
 from radfoundry.types import Estimate
 
@@ -50,6 +45,8 @@ RATES = {
     "prevalence_reference_corrected": lambda cm: cl.divide(cm[1].sum(0), cm.sum((0, 1))),
     "prevalence_draft_corrected": lambda cm: cl.divide(cm[:, 1].sum(0), cm.sum((0, 1))),
 }
+
+BLIND = "not identifiable: sensitivity + specificity <= 1"
 
 
 def correct_drafts(
@@ -126,79 +123,77 @@ def _by_finding(
     found = []
     for i, finding in enumerate(cells.findings):
         where = {"target": finding, "subgroup": cells.level[i]}
-        found += _finding_rates(cells, i, truth[i], drawn[i], _why(of[:, i], se[i] + sp[i], minimum), level,
-                                minimum, where)  # fmt: skip
-        for side, axis in (("reference", 1), ("draft", 0)):
-            found.append(_margin(cells, i, side, axis, right[:, i], of[:, i], level, minimum, where))
+        few = _few(of[:, i], minimum)
+        why = few or (None if usable[i] else BLIND)
+        for name in ("omission_rate_corrected", "invention_rate_corrected"):
+            counts = cells.counts[:, :, i]
+            reason = why or _unread(name, counts, minimum)
+            found.append(
+                _rate(name, counts, truth[i], drawn[i], reason, "rates from Beta", cells, level, where)
+            )
+        for side in ("reference", "draft"):
+            found.append(_margin(cells, i, side, right[:, i], of[:, i], few, level, where))
     return found
 
 
-def _why(of: np.ndarray, total: float, minimum: int) -> str | None:
-    if (of < minimum).any():
-        return (
-            f"not identifiable: {int(of[0])} positives and {int(of[1])} negatives in the validation, "
-            f"{minimum} of each are needed"
-        )
-    return None if total > 1 else "not identifiable: sensitivity + specificity <= 1"
+def _few(of: np.ndarray, minimum: int) -> str | None:
+    """Why a validation with so many positives and negatives is too small; None when it is not."""
+    if (of >= minimum).all():
+        return None
+    return (
+        f"not identifiable: {int(of[0])} positives and {int(of[1])} negatives in the validation, "
+        f"{minimum} of each are needed"
+    )
 
 
-def _finding_rates(
-    cells: Cells,
-    i: int,
+def _rate(
+    name: str,
+    counts: np.ndarray,
     truth: np.ndarray,
     drawn: np.ndarray,
-    why: str | None,
+    reason: str | None,
+    how: str,
+    cells: Cells,
     level: float,
-    minimum: int,
     where: Mapping[str, Any],
-) -> list[Estimate]:
-    counts = cells.counts[:, :, i]
-    found = []
-    for name in ("omission_rate_corrected", "invention_rate_corrected"):
-        function = RATES[name]
-        reason = why or _unread(name, counts, minimum)
-        n, raw = _of(name, counts), float(function(counts))
-        if reason:
-            found.append(_unknown(name, reason, raw, level, n, cells, where))
-            continue
-        value, some = float(function(_square(truth))), function(_square(drawn))
-        made = resampled(name, value, some, level, cells, n, note=_notes(value, raw), **where)
-        found.append(_with_rates(made, "rates from Beta"))
-    return found
+) -> Estimate:
+    """One of RATES from the true table (4,) and its draws (draws, 4); NaN where there is a reason."""
+    function, n = RATES[name], _of(name, counts)
+    raw = float(function(counts))
+    if reason:
+        return _unknown(name, reason, raw, level, n, cells, where)
+    value = float(function(_square(truth)))
+    note = _notes(name, value, raw)
+    made = resampled(name, value, function(_square(drawn)), level, cells, n, note=note, **where)
+    return replace(made, method=f"corrected, {made.method}, {how}")
 
 
 def _margin(
     cells: Cells,
     i: int,
     side: str,
-    axis: int,
     right: np.ndarray,
     of: np.ndarray,
+    few: str | None,
     level: float,
-    minimum: int,
     where: Mapping[str, Any],
 ) -> Estimate:
     """Prevalence of a finding on one side, which needs only that margin."""
     counts = cells.counts[:, :, i]
-    read, n = counts.sum(axis)[1], counts.sum()
-    name, raw = f"prevalence_{side}_corrected", read / n if n else math.nan
-    reason = _why(of, 2.0, minimum)
-    if reason:
-        return _unknown(name, reason, raw, level, n, cells, where)
+    read, n = counts.sum(1 if side == "reference" else 0)[1], counts.sum()
+    name, raw = f"prevalence_{side}_corrected", float(cl.divide(read, n))
+    if few:
+        return _unknown(name, few, raw, level, n, cells, where)
     made = rogan_gladen(read, n, (right[0], of[0]), (right[1], of[1]), level)
     words = [w for w in (made.note, f"uncorrected {raw:.3f}") if w]
-    return replace(made, name=name, note="; ".join(words), n_clusters=cells.clusters[1], **where)
+    return replace(made, name=name, note="; ".join(words), **cells.counted, **where)
 
 
 def _unknown(
     name: str, reason: str, raw: float, level: float, n: int, cells: Cells, where: Mapping[str, Any]
 ) -> Estimate:
     note = f"{reason}; uncorrected {raw:.3f}"
-    return Estimate(name, math.nan, level=level, n=int(n), n_clusters=cells.clusters[1], note=note, **where)
-
-
-def _with_rates(estimate: Estimate, how: str) -> Estimate:
-    return replace(estimate, method=f"corrected, {estimate.method}, {how}")
+    return Estimate(name, math.nan, level=level, n=int(n), note=note, **cells.counted, **where)
 
 
 class _Pooled:
@@ -208,8 +203,8 @@ class _Pooled:
         self, validation: Cells, draws: int, rng: np.random.Generator, minimum: int, dependence: float
     ) -> None:
         self.minimum = minimum
-        positives = validation.counts[1].sum(0)
-        self.positives = {name: int(positives[mask].sum()) for name, mask in validation.groups.items()}
+        of = validation.counts.sum(1)[::-1]  # positives, negatives
+        self.few = {name: _few(of[:, mask].sum(1), minimum) for name, mask in validation.groups.items()}
         sums = _pair_sums(validation, [np.ones((validation.clusters[1], 1))])
         drawn = _pair_sums(validation, draw_blocks(validation.clusters[1], draws, rng))
         self.matrix, self.matrices = (
@@ -223,24 +218,12 @@ class _Pooled:
             counts, drawn = cells.counts[:, :, mask].sum(2), cm[:, :, mask].sum(2)
             table = true_tables(_flat(counts), self.matrix[name][0])
             tables = true_tables(_flat(drawn), self.matrices[name])
-            for metric, function in RATES.items():
-                n, raw = _of(metric, counts), float(function(counts))
-                reason = self._reason(name, metric, counts, table)
-                if reason:
-                    found.append(_unknown(metric, reason, raw, level, n, cells, {"subgroup": name}))
-                    continue
-                value, some = float(function(_square(table))), function(_square(tables))
-                made = resampled(metric, value, some, level, cells, n, note=_notes(value, raw), subgroup=name)
-                found.append(_with_rates(made, "validation reports drawn too"))
+            why = self.few[name] or (None if np.isfinite(table).all() else BLIND)
+            for metric in RATES:
+                reason = why or _unread(metric, counts, self.minimum)
+                found.append(_rate(metric, counts, table, tables, reason, "validation reports drawn too",
+                                   cells, level, {"subgroup": name}))  # fmt: skip
         return found
-
-    def _reason(self, name: str | None, metric: str, counts: np.ndarray, table: np.ndarray) -> str | None:
-        positives = self.positives[name]
-        if positives < self.minimum:
-            return f"not identifiable: {positives} positives in the validation, {self.minimum} are needed"
-        return _unread(metric, counts, self.minimum) or (
-            None if np.isfinite(table).all() else "not identifiable: sensitivity + specificity <= 1"
-        )
 
 
 def _pair_sums(validation: Cells, blocks: Iterable[np.ndarray]) -> np.ndarray:
@@ -293,7 +276,8 @@ def _of(metric: str, counts: np.ndarray) -> int:
     return int(counts[1].sum() if metric.startswith("omission") else counts[:, 1].sum())
 
 
-def _notes(value: float, raw: float) -> str:
+def _notes(name: str, value: float, raw: float) -> str:
     if value > 1e-6:
         return f"uncorrected {raw:.3f}"
-    return f"no more disagreement than the extractor's own errors make; uncorrected {raw:.3f}"
+    what = "findings" if name.startswith("prevalence") else "disagreement"
+    return f"no more {what} than the extractor's own errors make; uncorrected {raw:.3f}"

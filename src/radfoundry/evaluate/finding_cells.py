@@ -79,6 +79,16 @@ class Cells:
         """What is resampled, in a word."""
         return "report" if self.patient_id is None else "patient"
 
+    @property
+    def counted(self) -> dict[str, Any]:
+        """The fields of an Estimate that say how many were resampled, and what they are."""
+        return {"n_clusters": self.clusters[1], "cluster": self.unit}
+
+    @property
+    def wilson(self) -> str:
+        """Wilson's interval of a share of reports, by name: it does not mind that a patient owns several."""
+        return "Wilson" if self.patient_id is None else "Wilson, reports taken as independent"
+
     @cached_property
     def clusters(self) -> tuple[np.ndarray, int]:
         """(number of the resampled unit of each report, how many there are)."""
@@ -240,14 +250,11 @@ def by_cluster(cells: np.ndarray, codes: np.ndarray, g: int) -> sparse.csr_array
 
 
 def draw_means(values: np.ndarray, cells: Cells, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Means of values (reports, k) in n draws of reports (or patients): (k, n). NaN rows do not count."""
+    """Means of values (reports, k) in n draws of reports (or patients): (k, n)."""
     codes, g = cells.clusters
-    kept = np.isfinite(values)
-    stacked = np.concatenate([np.where(kept, values, 0.0), kept], axis=1)
-    sums = np.stack([np.bincount(codes, weights=column, minlength=g) for column in stacked.T])
-    drawn = np.concatenate([sums @ weights for weights in draw_blocks(g, n, rng)], axis=1)
-    top, bottom = np.split(drawn, 2)
-    return np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom > 0)
+    sizes = np.bincount(codes, minlength=g)
+    sums = np.stack([np.bincount(codes, weights=column, minlength=g) for column in values.T])
+    return np.concatenate([sums @ weights / (sizes @ weights) for weights in draw_blocks(g, n, rng)], axis=1)
 
 
 def proportion(
@@ -284,4 +291,5 @@ def resampled(
     if not np.isfinite(value):
         made, words = replace(made, low=math.nan, high=math.nan), [note or "nothing to count"]
     said = "; ".join(words).replace("draw of patients", f"draw of {cells.unit}s") or None
-    return replace(made, method=f"{cells.unit} bootstrap, {len(draws)} draws", note=said, **where)
+    method = f"{cells.unit} bootstrap, {len(draws)} draws"
+    return replace(made, method=method, note=said, cluster=cells.unit, **where)

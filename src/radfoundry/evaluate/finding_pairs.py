@@ -71,7 +71,8 @@ def compare_extractors(
     model_b: str = "b",
 ) -> list[Comparison]:
     """a minus b against one reference: sensitivity, specificity and accuracy over all findings and by
-    criticality (clustered McNemar), micro F1 (paired bootstrap), exact matches (McNemar by report).
+    criticality (clustered McNemar), micro F1 (paired bootstrap), exact matches (McNemar by report, clustered
+    where patients are named).
 
     A cell that either leaves out counts for neither. p_holm: over the criticalities of one measure.
     InputMismatch unless both judge the same reports and findings against the same reference.
@@ -79,18 +80,26 @@ def compare_extractors(
     a, b = _aligned(a, b)
     found: list[Comparison] = []
     for metric in ("sensitivity", "specificity", "accuracy"):
-        rows = [
-            replace(_paired(a, b, metric, mask, level), name=f"micro_{metric}", subgroup=name)
-            for name, mask in a.groups.items()
-        ]
-        corrected = holm([one.p for one in rows[1:]])
-        found += rows[:1]
-        found += [replace(one, p_holm=float(p)) for one, p in zip(rows[1:], corrected, strict=True)]
-    found += _f1_differences(a, b, rng, draws, level)
-    wrong = [(one.cells(True, False) | one.cells(False, True)).any(1) for one in (a, b)]
-    exact = mcnemar(~wrong[0], ~wrong[1], level)
+        found += _corrected(
+            [
+                replace(_paired(a, b, metric, mask, level), name=f"micro_{metric}", subgroup=name)
+                for name, mask in a.groups.items()
+            ]
+        )
+    found += _corrected(_f1_differences(a, b, rng, draws, level))
+    right_a, right_b = (~(one.cells(True, False) | one.cells(False, True)).any(1) for one in (a, b))
+    if a.patient_id is None:
+        exact = mcnemar(right_a, right_b, level)
+    else:
+        exact = mcnemar_clustered(right_a, right_b, a.clusters[0], level)
     found.append(replace(exact, name="exact_match"))
     return [replace(one, model_a=model_a, model_b=model_b) for one in found]
+
+
+def _corrected(rows: list[Comparison]) -> list[Comparison]:
+    """Holm over the criticalities, which follow the row of all findings."""
+    p = holm([one.p for one in rows[1:]])
+    return rows[:1] + [replace(one, p_holm=float(new)) for one, new in zip(rows[1:], p, strict=True)]
 
 
 def _aligned(a: Cells, b: Cells) -> tuple[Cells, Cells]:

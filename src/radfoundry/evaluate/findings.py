@@ -48,6 +48,7 @@ EMPTY = {
     "specificity": "the reference has no negative",
     "ppv": "nothing was called present",
     "npv": "nothing was called absent",
+    "accuracy": "no cell is known",
     "f1": "neither in the reference nor called",
 }
 
@@ -96,10 +97,10 @@ def by_finding(cells: Cells, cm: np.ndarray, level: float = 0.95) -> list[Estima
     for i, finding in enumerate(cells.findings):
         where = {"target": finding, "subgroup": cells.level[i]}
         one = counts[:, :, i]
-        found += proportions(one, level, where, "Wilson")
+        found += proportions(one, level, where, cells.wilson)
         note = None if np.isfinite(values[i]) else EMPTY["f1"]
         found.append(resampled("f1", values[i], drawn[i], level, cells, one.sum(), note=note, **where))
-        found.append(proportion("prevalence", one[1].sum(), one.sum(), level, **where))
+        found.append(proportion("prevalence", one[1].sum(), one.sum(), level, method=cells.wilson, **where))
     return found
 
 
@@ -109,10 +110,8 @@ def proportions(
     """Sensitivity to accuracy of one confusion matrix (2, 2), the all-negative baseline behind them."""
     found = []
     for name in PROPORTIONS:
-        k, n = cl.METRICS[name].proportion(counts)  # type: ignore[misc]
-        found.append(
-            proportion(prefix + name, k, n, level, method=method, empty=EMPTY.get(name, ""), **where)
-        )
+        k, n = _share(name, counts)
+        found.append(proportion(prefix + name, k, n, level, method=method, empty=EMPTY[name], **where))
     found.append(
         proportion(
             f"{prefix}accuracy",
@@ -120,6 +119,7 @@ def proportions(
             counts.sum(),
             level,
             method=method,
+            empty=EMPTY["accuracy"],
             model=ALL_NEGATIVE,
             **where,
         )
@@ -138,9 +138,8 @@ def proportions(
 def pooled(cells: Cells, cm: np.ndarray, level: float = 0.95) -> list[Estimate]:
     """Micro figures over all cells and by criticality, by Wilson and by bootstrap."""
     found = []
-    reports = cells.clusters[1]
     for name, mask in cells.groups.items():
-        where: dict[str, Any] = {"subgroup": name, "n_clusters": reports}
+        where = {"subgroup": name, **cells.counted}
         counts, drawn = cells.counts[:, :, mask].sum(2), cm[:, :, mask].sum(2)
         found += proportions(counts, level, where, INDEPENDENT, "micro_")
         found.append(
@@ -150,8 +149,8 @@ def pooled(cells: Cells, cm: np.ndarray, level: float = 0.95) -> list[Estimate]:
         for metric in (*PROPORTIONS, "f1"):
             function = cl.METRICS[metric].function
             value = float(function(counts))
-            n = counts.sum() if metric == "f1" else cl.METRICS[metric].proportion(counts)[1]  # type: ignore[misc]
-            note = left if np.isfinite(value) else EMPTY.get(metric)
+            n = counts.sum() if metric == "f1" else _share(metric, counts)[1]
+            note = left if np.isfinite(value) else EMPTY[metric]
             found.append(
                 resampled(
                     f"micro_{metric}", value, function(drawn), level, cells, n, subgroup=name, note=note
@@ -185,27 +184,24 @@ def macro(cells: Cells, cm: np.ndarray, level: float = 0.95, minimum_positives: 
 
 
 def by_report(
-    cells: Cells, rng: np.random.Generator, draws: int = 2000, level: float = 0.95, critical: str = CRITICAL
+    cells: Cells, rng: np.random.Generator, draws: int = 2000, level: float = 0.95
 ) -> list[Estimate]:
     """Report by report: exact match, any critical miss, mean Jaccard index and mean F1.
 
     any_critical_miss counts among all reports, any_critical_miss_where_present among those whose reference
     has a critical finding. Proportions by Wilson (reports independent), means by bootstrap.
     """
-    grave = cells.level == critical
+    grave = cells.level == CRITICAL
     missed = cells.cells(True, False)[:, grave].any(1)
     has = missed | cells.cells(True, True)[:, grave].any(1)
     exact = ~(cells.cells(True, False) | cells.cells(False, True)).any(1)
-    none = f"no finding is {critical}" if not grave.any() else f"no reference has a {critical} finding"
+    none = f"no finding is {CRITICAL}" if not grave.any() else f"no reference has a {CRITICAL} finding"
     n = len(cells)
+    critical = {"method": cells.wilson, "empty": none, "subgroup": CRITICAL}
     found = [
-        proportion("exact_match", exact.sum(), n, level),
-        proportion(
-            "any_critical_miss", missed.sum(), n if grave.any() else 0, level, empty=none, subgroup=critical
-        ),
-        proportion(
-            "any_critical_miss_where_present", missed.sum(), has.sum(), level, empty=none, subgroup=critical
-        ),
+        proportion("exact_match", exact.sum(), n, level, method=cells.wilson),
+        proportion("any_critical_miss", missed.sum(), n if grave.any() else 0, level, **critical),
+        proportion("any_critical_miss_where_present", missed.sum(), has.sum(), level, **critical),
     ]
     values = np.column_stack([jaccard(cells), report_f1(cells)])
     drawn = draw_means(values, cells, draws, rng)
@@ -227,10 +223,17 @@ def report_f1(cells: Cells) -> np.ndarray:
     return 2 * index / (1 + index)
 
 
-def normal_and_abnormal(cells: Cells, harmless: str = NORMAL_VARIANT) -> dict[str, np.ndarray]:
+def normal_and_abnormal(cells: Cells) -> dict[str, np.ndarray]:
     """Masks over the reports by their reference: normal ones hold at most normal variants."""
-    abnormal: np.ndarray = np.any(cells.reference[:, cells.level != harmless], axis=1)
+    abnormal: np.ndarray = np.any(cells.reference[:, cells.level != NORMAL_VARIANT], axis=1)
     return {"normal reports": np.logical_not(abnormal), "abnormal reports": abnormal}
+
+
+def _share(metric: str, counts: np.ndarray) -> tuple[float, float]:
+    """What is counted and among how many, for a metric of PROPORTIONS."""
+    share = cl.METRICS[metric].proportion
+    assert share is not None, f"{metric} is no proportion"
+    return share(counts)
 
 
 def _left_out(cells: Cells, mask: np.ndarray) -> str | None:

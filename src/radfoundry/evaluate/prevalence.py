@@ -5,8 +5,8 @@ With Se + Sp <= 1 it says nothing about p, and nothing is returned.
 
 Two texts read so (the report r, the draft d) give a table of four shares. Given the two true statuses the
 errors on the two sides are independent, so q = K t with K the Kronecker product of the two 2 x 2 matrices
-P(read | true). K is invertible when both readers have Se + Sp > 1; t is then K^-1 q where that has no
-negative entry, else the most likely table without one.
+P(read | true). With Se + Sp > 1 for both readers t is K^-1 q where that has no negative entry, else the most
+likely table without one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from radfoundry.evaluate.intervals import z_of
 from radfoundry.types import Estimate
 
 STEPS = 300
-"""Most rounds of accelerated EM; nearly all settle within some tens."""
+"""Most rounds of accelerated EM; nearly all tables settle within a hundred."""
 
 
 def true_prevalence(apparent: float, sensitivity: float, specificity: float) -> float:
@@ -119,32 +119,30 @@ def true_tables(observed: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
     matrix: (..., 4, 4) from `misclassification`, taken as known. Inverted where the result is a
     distribution, which then is the maximum likelihood; elsewhere EM under the multinomial, whose limit has
-    zeros. NaN where the matrix cannot be inverted or nothing was observed.
+    zeros. NaN where the matrix is not `identifiable` or nothing was observed.
     """
     shape = np.broadcast_shapes(observed.shape, matrix.shape[:-1])
     counts = np.broadcast_to(np.asarray(observed, float), shape).reshape(-1, 4)
     matrix = np.broadcast_to(matrix, (*shape, 4)).reshape(-1, 4, 4)
     total = counts.sum(1)
     out = np.full(counts.shape, np.nan)
-    fine = (total > 0) & invertible(matrix)
-    shares = counts[fine] / total[fine, None]
-    solved = inverted(shares, matrix[fine])
+    fine = (total > 0) & identifiable(matrix)
+    shares, matrix = counts[fine] / total[fine, None], matrix[fine]
+    solved = np.linalg.solve(matrix, shares[..., None])[..., 0]
     outside = (solved < 0).any(1)
-    solved[outside] = _em(shares[outside], matrix[fine][outside], solved[outside])
+    solved[outside] = _em(shares[outside], matrix[outside], solved[outside])
     out[fine] = solved
     return out.reshape(shape)
 
 
-def invertible(matrix: np.ndarray) -> np.ndarray:
-    """Where the two true statuses can be told from the two read ones; (...,)."""
-    ok = np.isfinite(matrix).all((-1, -2))
-    determinant = np.linalg.det(np.where(ok[..., None, None], matrix, 0.0))
-    return ok & (determinant > 1e-12)
+def identifiable(matrix: np.ndarray) -> np.ndarray:
+    """Where the two true statuses can be told from the two read ones, (...,): Se + Sp > 1.
 
-
-def inverted(shares: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """K^-1 q, (..., 4): unbiased, and free to leave the simplex."""
-    return np.linalg.solve(matrix, np.asarray(shares, float)[..., None])[..., 0]
+    The determinant alone does not say so: a reader worse than chance on both sides has (Se + Sp - 1)^4. What
+    turns negative is the chance to read a lone finding of one text on its own side less that on the other.
+    """
+    ok = np.isfinite(matrix).all((-1, -2)) & (matrix[..., 2, 2] > matrix[..., 1, 2])
+    return ok & (np.linalg.det(np.where(ok[..., None, None], matrix, 0.0)) > 1e-12)
 
 
 def _em(shares: np.ndarray, matrix: np.ndarray, start: np.ndarray) -> np.ndarray:
@@ -167,7 +165,11 @@ def _em(shares: np.ndarray, matrix: np.ndarray, start: np.ndarray) -> np.ndarray
         active = active[np.abs(new - old).max(1) > 1e-7]
         if not len(active):
             break
-    return table
+    # Zeros are neared and never reached; left as they are, draws would differ by nothing but the stopping.
+    exact = np.where(table < 1e-4, 0.0, table)
+    exact /= exact.sum(1, keepdims=True)
+    as_likely = _likelihood(shares, matrix, exact) >= _likelihood(shares, matrix, table)
+    return np.where(as_likely[:, None], exact, table)
 
 
 def _em_step(q: np.ndarray, k: np.ndarray, table: np.ndarray) -> np.ndarray:

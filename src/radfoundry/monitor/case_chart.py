@@ -14,7 +14,7 @@ import numpy as np
 from radfoundry.errors import InputError, NotEnoughData
 from radfoundry.monitor.chart import Chart
 from radfoundry.monitor.charts import last_zero
-from radfoundry.monitor.run_length import Scoring, at_limit, calibrate, cumulative
+from radfoundry.monitor.run_length import CaseWalk, at_limit, calibrate, cumulative
 
 PATHS = 2_000
 
@@ -65,7 +65,7 @@ def risk_adjusted_cusum(
     order = np.argsort(times, kind="stable")
     times, hit, risk = times[order], hit[order], risk[order]
     gain = scores(risk, odds_ratio)
-    walk = Scoring(risk, gain)
+    walk = CaseWalk(risk, gain)
     if limit is None:
         found = calibrate(walk, arl0, 0.8 * math.log(arl0), rng, paths)
     else:
@@ -80,6 +80,6 @@ def risk_adjusted_cusum(
         since=np.where(alarm, last_zero(path, times), np.datetime64("NaT")), rate=float(risk.mean()),
         limit=found.value, false_alarm=found.false_alarm(len(path)), arl0=found.arl0, arl0_se=found.se,
         unit="cases", side="up", tuning=odds_ratio,
-        how=f"log-likelihood ratio for odds {odds_ratio:g} times; h = {found.value:.3f}, simulated ARL0 "
-            f"{found.arl0:.0f} cases (standard error {found.se:.0f}, {len(found.lengths):,} paths)",
+        how=f"log-likelihood ratio for odds {odds_ratio:g} times; h = {found.value:.3f}; "
+            f"{found.said('cases')}",
     )  # fmt: skip

@@ -14,31 +14,32 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from scipy import stats
 
 from radfoundry.errors import NotEnoughData
-from radfoundry.monitor.chart import Chart, Family, family, for_family, holm_alarms
+from radfoundry.monitor.chart import Chart, Family, Kind, family, for_family, holm_alarms
 from radfoundry.monitor.laws import laws, normal_half
 from radfoundry.monitor.run_length import (
     PATHS,
     ROUGH,
     Limit,
     Side,
-    Smoothing,
-    Summing,
     Walk,
+    WeeklyWalk,
     Weeks,
     at_limit,
     calibrate,
-    cumulative,
-    of_side,
+    distance,
     shifted,
     siegmund,
     simulate,
     smoothed,
+    smoothing,
+    summing,
+    two_sided,
 )
 from radfoundry.monitor.series import SHORT, Baseline, Series
 
@@ -136,13 +137,12 @@ def ewma(
     if not 0 < weight <= 1:
         raise ValueError(f"weight must lie above 0 and at most 1, not {weight}")
     value, variance = _charted(series, base)
-    walk = Smoothing(Weeks(series.n, base, base.p), weight, side)
+    walk = WeeklyWalk(Weeks(series.n, base, base.p), smoothing(weight, side))
     found = _limit(walk, arl0, limit, float(stats.norm.isf(min(0.4, 1 / arl0))), rng, paths)
     mean, spread = (a[:, 0] for a in smoothed(value[:, None], variance[:, None], weight, np.zeros((2, 1))))
-    distance = np.divide(mean, np.sqrt(spread), out=np.zeros_like(mean), where=spread > 0)
-    alarm = of_side(distance, side) > found.value
+    alarm = distance(mean, spread, side) > found.value
     half = np.where(spread > 0, found.value * np.sqrt(spread), math.nan)
-    chart = _simulated("ewma", series, base, name, found, arl0, limit, "L")
+    chart = _simulated("ewma", series, base, name, found, "L", arl0 if limit is None else None)
     return replace(
         chart,
         side=side,
@@ -178,18 +178,15 @@ def cusum(
         raise ValueError(f"delta must be above 0, not {delta}")
     value, variance = _charted(series, base)
     k = delta / 2
-    walk = Summing(Weeks(series.n, base, base.p), k, side)
+    walk = WeeklyWalk(Weeks(series.n, base, base.p), summing(k, side))
     guess = siegmund(arl0 * (2 if side == "both" else 1), k)
     found = _limit(walk, arl0, limit, guess, rng, paths)
-    x = (value / np.sqrt(variance))[:, None]
-    up, down = (cumulative(signed, k, np.zeros(1))[:, 0] for signed in (x, -x))
-    none = np.full(len(up), math.nan)
-    watched = {"up": up > found.value, "down": down > found.value}
-    rising = watched["up"] if side != "down" else np.zeros(len(up), bool)
-    falling = watched["down"] if side != "up" else np.zeros(len(up), bool)
+    up, down = two_sided((value / np.sqrt(variance))[:, None], k, side, np.zeros((2, 1)))[..., 0]
+    rising, falling = up > found.value, down > found.value
     since = np.where(rising, last_zero(up, series.start), last_zero(down, series.start))
     alarm = rising | falling
-    chart = _simulated("cusum", series, base, name, found, arl0, limit, "h")
+    none = np.full(len(up), math.nan)
+    chart = _simulated("cusum", series, base, name, found, "h", arl0 if limit is None else None)
     return replace(
         chart,
         side=side,
@@ -220,14 +217,11 @@ def delay(
     The change comes with the chart's first period. How long about a doubling of a rare omission would go
     unseen: `delay(chart, series, base, 2, rng=rng)`.
     """
-    weeks = Weeks(series.n, base, shifted(base.p, odds_ratio))
-    walk: Walk
-    if chart.kind == "ewma":
-        walk = Smoothing(weeks, chart.tuning, chart.side)
-    elif chart.kind == "cusum":
-        walk = Summing(weeks, chart.tuning, chart.side)
-    else:
+    steps = {"ewma": smoothing, "cusum": summing}
+    if chart.kind not in steps:
         raise ValueError(f"delay is of an EWMA or a CUSUM, not of {chart.kind}")
+    weeks = Weeks(series.n, base, shifted(base.p, odds_ratio))
+    walk = WeeklyWalk(weeks, steps[chart.kind](chart.tuning, chart.side))
     return at_limit(walk, chart.limit, max(chart.arl0, 2.0), rng, paths).arl0
 
 
@@ -275,7 +269,7 @@ def _limit(
     )
 
 
-def _plain(kind: Any, series: Series, base: Baseline, name: str) -> Chart:
+def _plain(kind: Kind, series: Series, base: Baseline, name: str) -> Chart:
     """A chart without its statistic."""
     k = len(series.start)
     none, nat = np.full(k, math.nan), np.full(k, np.datetime64("NaT"), "datetime64[D]")
@@ -289,21 +283,17 @@ def _plain(kind: Any, series: Series, base: Baseline, name: str) -> Chart:
 
 
 def _simulated(
-    kind: Any, series: Series, base: Baseline, name: str, found: Limit, arl0: float, given: float | None,
-    letter: str,
-) -> Chart:  # fmt: skip
-    goal = "given" if given is not None else f"for an ARL0 of {arl0:g} {series.unit} or more"
-    how = (
-        f"{letter} = {found.value:.3f} {goal}; simulated ARL0 {found.arl0:.0f} (standard error "
-        f"{found.se:.1f}, {len(found.lengths):,} paths)"
-    )
+    kind: Kind, series: Series, base: Baseline, name: str, found: Limit, letter: str, goal: float | None
+) -> Chart:
+    """A chart without its statistic, with what the simulation says. goal: the wanted ARL0, or None."""
+    wanted = "given" if goal is None else f"for an ARL0 of {goal:g} {series.unit} or more"
     return replace(
         _plain(kind, series, base, name),
         limit=found.value,
         false_alarm=found.false_alarm(len(series.start)),
         arl0=found.arl0,
         arl0_se=found.se,
-        how=how,
+        how=f"{letter} = {found.value:.3f} {wanted}; {found.said(series.unit)}",
     )
 
 
@@ -351,7 +341,7 @@ def _moved(base: Baseline, rate: float) -> np.ndarray:
 
 
 def _if_rate_is_off_by_walk(
-    walk: Smoothing | Summing, base: Baseline, found: Limit, side: Side, rng: np.random.Generator
+    walk: WeeklyWalk, base: Baseline, found: Limit, side: Side, rng: np.random.Generator
 ) -> tuple[str, ...]:
     """The same for a simulated chart: the mean run length at the ends that make it alarm."""
     if base.stated:

@@ -90,7 +90,7 @@ def connect(url: URL) -> Engine:
         return engine
     require("psycopg", extra="monitor")
     late = {} if "connect_timeout" in url.query else {"connect_timeout": 10}
-    # A stricter level would fix what a writer sees before it has waited for its lock.
+    # A stricter level would fix what a writer sees before it has waited for its lock; readers ask for one.
     return sa.create_engine(
         url, hide_parameters=True, isolation_level="READ COMMITTED", pool_pre_ping=True, connect_args=late
     )
@@ -122,9 +122,12 @@ def _sqlite_begins(connection: Connection) -> None:
 
 @contextlib.contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """A connection that sees one state of an SQLite store."""
-    with refusals(engine.url), engine.connect() as connection, connection.begin():
-        yield connection
+    """A connection that sees one state of the store, whatever is written meanwhile."""
+    with refusals(engine.url), engine.connect() as connection:
+        if engine.dialect.name == "postgresql":  # SQLite's transactions do so by themselves
+            connection = connection.execution_options(isolation_level="REPEATABLE READ")
+        with connection.begin():
+            yield connection
 
 
 @contextlib.contextmanager

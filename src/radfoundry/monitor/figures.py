@@ -1,20 +1,19 @@
-"""Drawings of control charts, in the style of the report's figures. matplotlib is imported on drawing."""
+"""Drawings of control charts, in the style of the report's figures: (figure, data drawn)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+from matplotlib.figure import Figure
 
 from radfoundry.errors import NotEnoughData
 from radfoundry.monitor.chart import Chart
-
-if TYPE_CHECKING:
-    import pandas as pd
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+from radfoundry.report.figures import INK, LINE, PALETTE, SOFT, Drawing, styled
 
 TITLES = {
     "p": "Share of cases",
@@ -28,83 +27,53 @@ MANY = 400
 """Points above which they are not marked, and of alarms in a row only the first is."""
 
 
-def chart_figure(chart: Chart) -> Figure:
+@styled
+def chart_drawing(chart: Chart) -> Drawing:
     """One chart: its line, its limits as steps, alarms as triangles, and the cases a period below."""
-    return chart_drawing(chart)[0]
+    figure = Figure(figsize=(9.6, 4.7), layout="constrained")
+    if chart.unit == "cases":
+        axes, low = figure.subplots(), None
+    else:
+        axes, low = figure.subplots(2, 1, sharex=True, height_ratios=[5, 1])
+    _draw(axes, chart)
+    axes.set_ylabel(TITLES[chart.kind])
+    axes.set_title(chart.name, loc="left", fontsize=11)
+    if low is not None:
+        low.stairs(chart.n, _edges(chart), fill=True, color=PALETTE[4], alpha=0.45)
+        low.set(ylabel="Cases")
+        low.grid(axis="x", visible=False)
+    _legend(figure, axes)
+    _dates(axes if low is None else low)
+    return figure, chart.table()
 
 
-def chart_drawing(chart: Chart) -> tuple[Figure, pd.DataFrame]:
-    """`chart_figure` with the data drawn, as the report saves them side by side."""
-    from matplotlib.figure import Figure
-
-    from radfoundry.report.figures import styled
-
-    @styled
-    def draw() -> tuple[Figure, pd.DataFrame]:
-        figure = Figure(figsize=(9.6, 4.7), layout="constrained")
-        if chart.unit == "cases":
-            axes, low = figure.subplots(), None
-        else:
-            axes, low = figure.subplots(2, 1, sharex=True, height_ratios=[5, 1])
-        _draw(axes, chart)
-        axes.set_ylabel(TITLES[chart.kind])
-        axes.set_title(chart.name, loc="left", fontsize=11)
-        if low is not None:
-            edges = _edges(chart)
-            low.stairs(chart.n, edges, fill=True, color=_colours()[4], alpha=0.45)
-            low.set(ylabel="Cases")
-            low.grid(axis="x", visible=False)
-        _legend(figure, axes)
-        _dates(axes if low is None else low)
-        return figure, chart.table()
-
-    return draw()
-
-
-def chart_panels(charts: Mapping[str, Chart], *, columns: int = 3) -> tuple[Figure, pd.DataFrame]:
+@styled
+def chart_panels(charts: Mapping[str, Chart], *, columns: int = 3) -> Drawing:
     """A panel a chart, with the same axes for charts of one kind, and the data drawn (column `panel`).
 
     Raises NotEnoughData without charts.
     """
-    import pandas as pd
-    from matplotlib.figure import Figure
-
-    from radfoundry.report.figures import styled
-
     if not charts:
         raise NotEnoughData("no chart to draw: no stratum had enough data")
-
-    @styled
-    def draw() -> tuple[Figure, pd.DataFrame]:
-        wide = min(columns, len(charts))
-        rows = math.ceil(len(charts) / wide)
-        figure = Figure(figsize=(max(5.4, 3.6 * wide), 0.4 + 2.7 * rows), layout="constrained")
-        kinds = {chart.kind for chart in charts.values()}
-        cells = np.atleast_1d(figure.subplots(rows, wide, sharex=True, sharey=len(kinds) == 1)).ravel()
-        for index, (axes, (name, chart)) in enumerate(zip(cells, charts.items())):
-            _draw(axes, chart)
-            axes.set_title(name, loc="left", fontsize=11)
-            if index == 0:
-                _legend(figure, axes)
-            _dates(axes)
-        for axes in cells[len(charts) :]:
-            axes.set_visible(False)
-        for axes, chart in zip(cells, charts.values()):
-            if len(kinds) > 1:
-                axes.set_ylabel(TITLES[chart.kind], fontsize=9)
-        if len(kinds) == 1:
-            figure.supylabel(TITLES[kinds.pop()], fontsize=11)
-        tables = [chart.table().assign(panel=name) for name, chart in charts.items()]
-        whole = pd.concat(tables, ignore_index=True)
-        return figure, whole[["panel", *whole.columns[:-1]]]
-
-    return draw()
-
-
-def _colours() -> tuple[str, ...]:
-    from radfoundry.report.figures import PALETTE
-
-    return PALETTE
+    wide = min(columns, len(charts))
+    rows = math.ceil(len(charts) / wide)
+    figure = Figure(figsize=(max(5.4, 3.6 * wide), 0.4 + 2.7 * rows), layout="constrained")
+    kinds = {chart.kind for chart in charts.values()}
+    panels = np.atleast_1d(figure.subplots(rows, wide, sharex=True, sharey=len(kinds) == 1)).ravel()
+    for axes, (name, chart) in zip(panels, charts.items()):
+        _draw(axes, chart)
+        axes.set_title(name, loc="left", fontsize=11)
+        _dates(axes)
+        if len(kinds) > 1:
+            axes.set_ylabel(TITLES[chart.kind], fontsize=9)
+    _legend(figure, panels[0])
+    for axes in panels[len(charts) :]:
+        axes.set_visible(False)
+    if len(kinds) == 1:
+        figure.supylabel(TITLES[kinds.pop()], fontsize=11)
+    tables = [chart.table().assign(panel=name) for name, chart in charts.items()]
+    whole = pd.concat(tables, ignore_index=True)
+    return figure, whole[["panel", *whole.columns[:-1]]]
 
 
 def _edges(chart: Chart) -> np.ndarray:
@@ -117,9 +86,7 @@ def _edges(chart: Chart) -> np.ndarray:
 
 
 def _draw(axes: Axes, chart: Chart) -> None:
-    from radfoundry.report.figures import INK, LINE, SOFT
-
-    blue, orange = _colours()[:2]
+    blue, orange = PALETTE[:2]
     edges = _edges(chart)
     middle = edges[:-1] if chart.unit == "cases" else edges[:-1] + (edges[1:] - edges[:-1]) // 2
     if chart.baseline.any():
@@ -164,8 +131,6 @@ def _legend(figure: Figure, axes: Axes) -> None:
 
 
 def _dates(axes: Axes) -> None:
-    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
-
     locator = AutoDateLocator(minticks=3, maxticks=8)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))

@@ -12,41 +12,45 @@ from radfoundry.monitor.series import Baseline
 
 GRID = 8192
 """Steps of the rate from 0 to 1, on which the sum of several strata is computed."""
+ROUNDING = 1e-9
+"""Rates that are equal on paper differ in their last digits."""
 
 
 @dataclass(frozen=True)
 class Law:
     """values: what the rate can be, rising, (m,). below, above: P(rate <= value), P(rate >= value).
 
-    pad: how far a value may be off: 0 but for rounding with one stratum, else half a grid step a stratum.
+    off: how far a value may be from the rate: 0 with one stratum, else half a grid step a stratum. By as much
+    all answers are on the side of caution: p-values and false alarms not too small, limits not too tight.
     """
 
     values: np.ndarray
     below: np.ndarray
     above: np.ndarray
-    pad: float
+    off: float = 0.0
 
     def p_value(self, value: float) -> float:
-        """Two-sided: twice the smaller tail, on the side of caution by `pad`."""
-        up = np.searchsorted(self.values, value - self.pad)
-        down = np.searchsorted(self.values, value + self.pad, side="right") - 1
-        above = self.above[up] if up < len(self.values) else 0.0
-        return float(min(1.0, 2 * min(above, self.below[down] if down >= 0 else 0.0)))
+        """Two-sided: twice the smaller tail."""
+        return float(min(1.0, 2 * min(self._at_least(value - self.off), self._at_most(value + self.off))))
 
     def limits(self, alpha: float) -> tuple[float, float]:
         """The lowest and highest value that are no alarm; beyond each lies alpha / 2 at most."""
         quiet = np.flatnonzero((self.below > alpha / 2) & (self.above > alpha / 2))  # the median always is
-        exact = self.pad < 1e-6
-        low, high = self.values[quiet[0]], self.values[quiet[-1]]
-        return (low, high) if exact else (max(0.0, low - self.pad), min(1.0, high + self.pad))
+        low, high = self.values[quiet[0]] - self.off, self.values[quiet[-1]] + self.off
+        return max(0.0, low), min(1.0, high)
 
     def outside(self, low: float, high: float) -> float:
         """Probability of a rate below low or above high."""
-        first = np.searchsorted(self.values, low - self.pad)
-        last = np.searchsorted(self.values, high + self.pad, side="right") - 1
-        under = self.below[first - 1] if first > 0 else 0.0
-        over = self.above[last + 1] if last + 1 < len(self.values) else 0.0
-        return float(min(1.0, under + over))
+        slack = self.off - 2 * ROUNDING  # beyond a limit, not on it
+        return float(min(1.0, self._at_most(low + slack) + self._at_least(high - slack)))
+
+    def _at_most(self, value: float) -> float:
+        last = np.searchsorted(self.values, value + ROUNDING, side="right") - 1
+        return float(self.below[last]) if last >= 0 else 0.0
+
+    def _at_least(self, value: float) -> float:
+        first = np.searchsorted(self.values, value - ROUNDING)
+        return float(self.above[first]) if first < len(self.values) else 0.0
 
 
 def law(n: np.ndarray, base: Baseline, p: np.ndarray | None = None) -> Law | None:
@@ -64,12 +68,12 @@ def law(n: np.ndarray, base: Baseline, p: np.ndarray | None = None) -> Law | Non
         one = present[0]
         mass = counts(int(n[one]), float(real[one]), base.rho)
         values = fixed + base.weight[one] * np.arange(n[one] + 1) / n[one]
-        return _law(values, mass, 1e-9)
+        return _law(values, mass)
     mass = np.ones(1)
     for one in present:
         place = np.rint(base.weight[one] * np.arange(n[one] + 1) / n[one] * GRID).astype(int)
         mass = signal.convolve(mass, np.bincount(place, counts(int(n[one]), float(real[one]), base.rho)))
-    return _law(fixed + np.arange(len(mass)) / GRID, np.maximum(mass, 0.0), len(present) / (2 * GRID) + 1e-9)
+    return _law(fixed + np.arange(len(mass)) / GRID, np.maximum(mass, 0.0), len(present) / (2 * GRID))
 
 
 def laws(n: np.ndarray, base: Baseline, p: np.ndarray | None = None) -> list[Law | None]:
@@ -87,10 +91,10 @@ def counts(n: int, p: float, rho: float = 0.0) -> np.ndarray:
     return stats.binom.pmf(x, n, p)
 
 
-def _law(values: np.ndarray, mass: np.ndarray, pad: float) -> Law:
+def _law(values: np.ndarray, mass: np.ndarray, off: float = 0.0) -> Law:
     below = np.minimum(np.cumsum(mass), 1.0)
     above = np.minimum(np.cumsum(mass[::-1])[::-1], 1.0)
-    return Law(values, below, above, pad)
+    return Law(values, below, above, off)
 
 
 def normal_half(variance: float, alpha: float) -> float:

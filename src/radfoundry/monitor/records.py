@@ -136,9 +136,10 @@ def _outcome(one: Outcome, place: str) -> tuple[str, str, int | None, int | None
     item = _text(one.item, "item", place)
     if not item:
         raise InputError(f"{place}: an outcome has no item. Name the finding or the metric")
-    value = None if one.value is None else float(one.value)
-    if value is not None and math.isnan(value):
-        value = None
+    try:
+        value = None if one.value is None or math.isnan(one.value) else float(one.value)
+    except (TypeError, ValueError):
+        raise InputError(f"{place}: the value of item {item!r} is no number") from None  # it may say whose
     if value is not None and math.isinf(value):
         raise InputError(f"{place}: the value of item {item!r} is infinite. Leave it out")
     return (item, _text(one.criticality, "criticality", place), _flag(one.expected, item, place),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -68,9 +69,17 @@ def smoothed(
     return mean, spread
 
 
-def of_side(up: np.ndarray, side: Side) -> np.ndarray:
-    """A signed deviate as the statistic of a side."""
+def distance(mean: np.ndarray, variance: np.ndarray, side: Side) -> np.ndarray:
+    """How far a mean lies out on a side, in its standard deviations; 0 where it has none."""
+    up = np.divide(mean, np.sqrt(variance), out=np.zeros_like(mean), where=variance > 0)
     return np.abs(up) if side == "both" else np.maximum(up if side == "up" else -up, 0.0)
+
+
+def two_sided(x: np.ndarray, k: float, side: Side, start: np.ndarray) -> np.ndarray:
+    """The upward and the downward CUSUM of x (steps, paths), (2, steps, paths); 0 for a side not watched."""
+    watched = (side != "down", side != "up")
+    signed = (x, -x)
+    return np.stack([cumulative(signed[i], k, start[i]) if watched[i] else np.zeros_like(x) for i in (0, 1)])
 
 
 @dataclass(frozen=True)
@@ -102,33 +111,36 @@ class Weeks:
         return each, -none, variance
 
 
-@dataclass(frozen=True)
-class Smoothing:
+Step = Callable[[np.ndarray, np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+"""(deviations, their variances, state) to (the next state, the statistic); state: (2, paths)."""
+
+
+def smoothing(weight: float, side: Side) -> Step:
     """The EWMA's distance from the in-control rate in its own standard deviations."""
 
-    weeks: Weeks
-    weight: float
-    side: Side
+    def step(x: np.ndarray, variance: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        mean, spread = smoothed(x, variance, weight, state)
+        return np.stack([mean[-1], spread[-1]]), distance(mean, spread, side)
 
-    def begin(self, paths: int) -> np.ndarray:
-        return np.zeros((2, paths))
-
-    def advance(
-        self, state: np.ndarray, steps: int, rng: np.random.Generator
-    ) -> tuple[np.ndarray, np.ndarray]:
-        x, variance = self.weeks.draw(steps, state.shape[1], rng)
-        mean, spread = smoothed(x, variance, self.weight, state)
-        distance = np.divide(mean, np.sqrt(spread), out=np.zeros_like(mean), where=spread > 0)
-        return np.stack([mean[-1], spread[-1]]), of_side(distance, self.side)
+    return step
 
 
-@dataclass(frozen=True)
-class Summing:
+def summing(k: float, side: Side) -> Step:
     """The CUSUM of standardised deviations, of one side or the higher of both."""
 
+    def step(x: np.ndarray, variance: np.ndarray, state: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        both = two_sided(x / np.sqrt(variance), k, side, state)
+        return both[:, -1], both.max(axis=0)
+
+    return step
+
+
+@dataclass(frozen=True)
+class WeeklyWalk:
+    """An EWMA or a CUSUM over drawn weeks."""
+
     weeks: Weeks
-    k: float
-    side: Side
+    step: Step
 
     def begin(self, paths: int) -> np.ndarray:
         return np.zeros((2, paths))
@@ -136,16 +148,11 @@ class Summing:
     def advance(
         self, state: np.ndarray, steps: int, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray]:
-        x, variance = self.weeks.draw(steps, state.shape[1], rng)
-        x = x / np.sqrt(variance)
-        nothing = np.zeros_like(x)
-        up = nothing if self.side == "down" else cumulative(x, self.k, state[0])
-        down = nothing if self.side == "up" else cumulative(-x, self.k, state[1])
-        return np.stack([up[-1], down[-1]]), np.maximum(up, down)
+        return self.step(*self.weeks.draw(steps, state.shape[1], rng), state)
 
 
 @dataclass(frozen=True)
-class Scoring:
+class CaseWalk:
     """The CUSUM of log-likelihood ratios by case: risks drawn from `risk` (n,), hits at `true` times odds.
 
     gain: what a hit and what none adds, (2, n).
@@ -210,22 +217,33 @@ def simulate(walk: Walk, ceiling: float, paths: int, length: int, rng: np.random
 
 @dataclass(frozen=True)
 class Limit:
-    """A limit and what it gives. lengths: run lengths in control, (paths,); arl0: their mean, with se."""
+    """A limit and what it gives. lengths: run lengths in control, (paths,), cut at `longest`."""
 
     value: float
     lengths: np.ndarray
+    longest: int
 
     @property
     def arl0(self) -> float:
+        """Mean of the run lengths."""
         return float(self.lengths.mean())
 
     @property
     def se(self) -> float:
+        """Standard error of `arl0`, from the simulation."""
         return float(self.lengths.std(ddof=1) / math.sqrt(len(self.lengths)))
 
     def false_alarm(self, periods: int) -> float:
         """Probability of an alarm within so many periods in control."""
         return float((self.lengths <= periods).mean())
+
+    def said(self, unit: str) -> str:
+        """The ARL0 in words. Where paths were cut before they alarmed, it is longer than their mean."""
+        cut = float((self.lengths == self.longest).mean())
+        least = f"at least {self.arl0:.0f} {unit}: {cut:.0%} of the paths saw no alarm in {self.longest:,}"
+        plain = f"{self.arl0:.0f} {unit}"
+        paths = f"standard error {self.se:.1f}, {len(self.lengths):,} paths"
+        return f"simulated ARL0 {plain if cut < 0.005 else least} ({paths})"
 
 
 def calibrate(walk: Walk, arl0: float, guess: float, rng: np.random.Generator, paths: int = PATHS) -> Limit:
@@ -240,18 +258,17 @@ def calibrate(walk: Walk, arl0: float, guess: float, rng: np.random.Generator, p
     now, ceiling = min(ROUGH, paths), 0.8 * guess
     while True:
         records = simulate(walk, ceiling, now, length, rng)
-        lengths = records.run_lengths(ceiling)
-        if (lengths == length).mean() > 0.5 and not len(records.value):
-            raise NotEnoughData(
-                "this chart cannot alarm: with so few cases a week no shift of that size shows. Watch the "
-                "other side, take longer periods, or pool strata"
-            )
         # The rough pass must reach past the goal by more than its own error.
-        if lengths.mean() >= (1.15 if now <= ROUGH else 1.0) * arl0:
+        if records.run_lengths(ceiling).mean() >= (1.15 if now <= ROUGH else 1.0) * arl0:
             limit = _smallest(records, arl0, ceiling)
             own = records.run_lengths(limit)
+            if (own == length).all():
+                raise NotEnoughData(
+                    "this chart cannot alarm: with so few cases a week no shift of that size shows. Watch "
+                    "the other side, take longer periods, or pool strata"
+                )
             if now == paths:
-                return Limit(limit, own)
+                return Limit(limit, own, length)
             # Rare hits make runs that are much longer than wanted; fewer of them are as exact.
             paths = min(paths, ROUGH + 1 + int(paths * arl0 / own.mean()))
             now, ceiling = paths, 1.04 * limit + 0.02
@@ -274,8 +291,8 @@ def _smallest(records: Records, arl0: float, ceiling: float) -> float:
 
 def at_limit(walk: Walk, limit: float, arl0: float, rng: np.random.Generator, paths: int = PATHS) -> Limit:
     """Run lengths at a known limit. Paths are ended at 50 times `arl0`, an idea of their mean."""
-    records = simulate(walk, limit, paths, int(LONGEST * arl0), rng)
-    return Limit(limit, records.run_lengths(limit))
+    length = int(LONGEST * arl0)
+    return Limit(limit, simulate(walk, limit, paths, length, rng).run_lengths(limit), length)
 
 
 def siegmund(arl0: float, k: float) -> float:

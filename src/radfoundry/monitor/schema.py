@@ -36,34 +36,30 @@ class Moment(sa.types.TypeDecorator[datetime]):
 
 METADATA = sa.MetaData()
 
+
+def _filled(kind: Any, *names: str) -> list[sa.Column[Any]]:
+    """Columns that are never empty."""
+    return [sa.Column(name, kind, nullable=False) for name in names]
+
+
 INGEST = sa.Table(
     "ingest",
     METADATA,
     sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("stream", sa.Text, nullable=False),
-    sa.Column("source", sa.Text, nullable=False),
-    sa.Column("program", sa.Text, nullable=False),
-    sa.Column("ingested_at", Moment, nullable=False),
-    sa.Column("events", sa.Integer, nullable=False),
-    sa.Column("outcomes", sa.Integer, nullable=False),
-    sa.Column("replaced", sa.Integer, nullable=False),
+    *_filled(sa.Text, "stream", "source", "program"),
+    *_filled(Moment, "ingested_at"),
+    *_filled(sa.Integer, "events", "outcomes", "replaced"),
 )
 
 EVENT = sa.Table(
     "event",
     METADATA,
     sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("stream", sa.Text, nullable=False),
-    sa.Column("event_id", sa.Text, nullable=False),
-    sa.Column("version", sa.Integer, nullable=False),
-    sa.Column("happened_at", Moment, nullable=False),
-    sa.Column("model", sa.Text, nullable=False),
-    sa.Column("model_version", sa.Text, nullable=False),
-    sa.Column("site", sa.Text, nullable=False),
-    sa.Column("view", sa.Text, nullable=False),
-    sa.Column("covariates", sa.Text, nullable=False),
-    sa.Column("digest", sa.Text, nullable=False),
-    sa.Column("ingested_at", Moment, nullable=False),
+    *_filled(sa.Text, "stream", "event_id"),
+    *_filled(sa.Integer, "version"),
+    *_filled(Moment, "happened_at"),
+    *_filled(sa.Text, "model", "model_version", "site", "view", "covariates", "digest"),
+    *_filled(Moment, "ingested_at"),
     sa.Column("ingest", sa.Integer, sa.ForeignKey("ingest.id"), nullable=False),
     sa.Column("replaced_in", sa.Integer, sa.ForeignKey("ingest.id")),
     sa.UniqueConstraint("stream", "event_id", "version", name="event_version"),
@@ -76,7 +72,7 @@ OUTCOME = sa.Table(
     METADATA,
     sa.Column("event", sa.Integer, sa.ForeignKey("event.id"), primary_key=True, autoincrement=False),
     sa.Column("item", sa.Text, primary_key=True),
-    sa.Column("criticality", sa.Text, nullable=False),
+    *_filled(sa.Text, "criticality"),
     sa.Column("expected", sa.SmallInteger),
     sa.Column("observed", sa.SmallInteger),
     sa.Column("value", sa.Double),

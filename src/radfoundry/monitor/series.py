@@ -52,7 +52,7 @@ class Series:
     @property
     def unit(self) -> str:
         """Weeks, months, days: the word for the periods."""
-        return UNITS.get(self.freq[0], "periods")
+        return UNITS.get(self.freq, "periods")
 
     def pooled(self) -> Series:
         """All strata as one; the mix then changes the rate, which a chart of the strata avoids."""
@@ -71,8 +71,9 @@ def hits(table: pd.DataFrame, rate: Rate) -> np.ndarray:
     """1 for a hit, 0 for none, NaN where the row does not belong to the rate; (rows,).
 
     table: `Store.outcomes`, with expected and observed. omission: of the expected, those not observed (1
-    minus the sensitivity). invention: of those not expected, the observed. disagreement: of all where both
-    are known. positive: the observed, of all where that is known.
+    minus the sensitivity). invention: of those not expected, the observed (1 minus the specificity, where
+    `evaluate.draft_comparison` has 1 minus the PPV: a store need not hold every item that is absent on both
+    sides). disagreement: of all where both are known. positive: the observed, of all where that is known.
 
     >>> import pandas as pd
     >>> hits(pd.DataFrame({"expected": [1, 1, 0, None], "observed": [1, 0, 1, 1]}), "omission")

@@ -11,7 +11,7 @@ from scipy.stats import norm
 
 from radfoundry.plan.forecast import HORIZON, finite, forecast, mean_error, plain
 from radfoundry.plan.measured import Measured, lowest
-from radfoundry.plan.requirement import check_ranges
+from radfoundry.plan.ranges import check_ranges
 
 
 @dataclass(frozen=True)

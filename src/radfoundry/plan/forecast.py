@@ -29,7 +29,7 @@ from radfoundry.errors import InputError, NotEnoughData
 from radfoundry.evaluate.classification import METRICS
 from radfoundry.plan.curves import SIGMA_FLOOR, Fitted, Stack, resampled, stack
 from radfoundry.plan.measured import Measured, lowest
-from radfoundry.plan.requirement import check_ranges
+from radfoundry.plan.ranges import check_ranges
 
 HORIZON = 10.0
 """Forecasts end at so many times the largest measured size: further out a curve is a guess."""

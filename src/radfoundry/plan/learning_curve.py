@@ -24,7 +24,8 @@ from radfoundry.errors import InputError, NotEnoughData, UnknownName
 from radfoundry.evaluate.classification import METRICS, compute
 from radfoundry.evaluate.intervals import auc_covariance, placements
 from radfoundry.plan.measured import Measured, chance_of
-from radfoundry.plan.requirement import check_ranges
+from radfoundry.plan.ranges import check_ranges
+from radfoundry.plan.tables import finite
 from radfoundry.registry import nearest
 from radfoundry.splits import Fold, check_patients, given, kfold, three_way
 
@@ -254,9 +255,8 @@ def usable_features(name: str, x: np.ndarray) -> tuple[np.ndarray, str]:
     Infinity, and numbers that float32 cannot hold, count as missing. Raises InputError where every feature is
     empty.
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        found = np.asarray(x, np.float32)
-    missing = ~np.isfinite(found)
+    found = finite(x)
+    missing = np.isnan(found)
     if not missing.any():
         return found, ""
     empty = missing.all(axis=0)
@@ -265,7 +265,7 @@ def usable_features(name: str, x: np.ndarray) -> tuple[np.ndarray, str]:
     words = []
     if empty.any():
         words.append(f"{name}: {empty.sum()} of {found.shape[1]} features are empty and were left out")
-    found, missing = np.where(missing, np.float32(np.nan), found)[:, ~empty], missing[:, ~empty]
+    found, missing = found[:, ~empty], missing[:, ~empty]
     if missing.any():
         where = f"{int(missing.sum())} values in {int(missing.any(axis=1).sum())} cases"
         words.append(

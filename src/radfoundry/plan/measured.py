@@ -12,7 +12,7 @@ import pandas as pd
 from radfoundry.errors import InputError, NotEnoughData, TableError
 from radfoundry.evaluate.classification import METRICS
 from radfoundry.plan.precision import auc_se
-from radfoundry.plan.requirement import RANGES
+from radfoundry.plan.ranges import RANGES
 
 
 @dataclass(frozen=True, eq=False)

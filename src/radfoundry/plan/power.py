@@ -17,6 +17,7 @@ from radfoundry.errors import InputError, NotEnoughData
 from radfoundry.evaluate.compare import delong_paired
 from radfoundry.evaluate.intervals import auc_covariance, placements
 from radfoundry.plan.precision import MODELS, SOURCES, Model, Progress, auc_se
+from radfoundry.plan.ranges import check_ranges
 from radfoundry.plan.requirement import (
     Criterion,
     Requirement,
@@ -24,7 +25,6 @@ from radfoundry.plan.requirement import (
     cases,
     cases_of_both,
     certain_screening,
-    check_ranges,
     correlation_of,
     draws_of,
     fewest,
@@ -316,15 +316,8 @@ def compare_paired_proportions(
     >>> compare_paired_proportions(0.9, 0.8, discordant=0.18, test="approximate").n
     139
     """
-    for value, name in ((share_a, "share a"), (share_b, "share b")):
-        share(value, name)
+    more, less = _discordant(share(share_a, "share a"), share(share_b, "share b"), discordant)
     share(alpha, "alpha", hint="0.05 is usual")
-    if share_a == share_b:
-        raise InputError(f"both shares are {share_a:g}: there is no difference to find")
-    independent = share_a * (1 - share_b) + share_b * (1 - share_a)
-    total_discordant = independent if discordant is None else _discordant(share_a, share_b, discordant)
-    gap = abs(share_a - share_b)
-    more, less = (total_discordant + gap) / 2, (total_discordant - gap) / 2
     target = _power_target(power, n, alpha)
     rate = share(prevalence, "prevalence") if prevalence is not None else 1.0
     rate = 1 - rate if prevalence is not None and among == "negatives" else rate
@@ -352,7 +345,7 @@ def compare_paired_proportions(
         negative,
         given=n is not None,
         assumptions={
-            f"share discordant ({chosen})": total_discordant,
+            f"share discordant ({chosen})": more + less,
             **({"prevalence": prevalence, "compared among": among} if prevalence is not None else {}),
             "alpha": alpha,
             "sides": sides,
@@ -384,14 +377,23 @@ def _pairs_needed(
     return (start if test == "approximate" else _lasting(target, start, more, less, alpha, sides)), test
 
 
-def _discordant(a: float, b: float, value: float) -> float:
+def _discordant(a: float, b: float, total: float | None) -> tuple[float, float]:
+    """Shares of cases that only the better one, and only the other, has right: the larger first.
+
+    total: their sum; None for that of independent errors.
+    """
+    if a == b:
+        raise InputError(f"both shares are {a:g}: there is no difference to find")
     low, high = abs(a - b), min(a + b, 2 - a - b)
-    if not low - 1e-9 <= value <= high + 1e-9:
+    if total is None:
+        total = a * (1 - b) + b * (1 - a)
+    elif not low - 1e-9 <= total <= high + 1e-9:
         raise InputError(
             f"with shares {a:g} and {b:g} the two disagree on between {low:.4g} and {high:.4g} of the cases, "
-            f"not {value:g}. Give a value in that range"
+            f"not {total:g}. Give a value in that range"
         )
-    return min(max(value, low), high)
+    total = min(max(total, low), high)
+    return (total + low) / 2, (total - low) / 2
 
 
 def mcnemar_power_connor(n: float, more: float, less: float, alpha: float = 0.05, sides: int = 2) -> float:

@@ -16,6 +16,7 @@ from scipy import special, stats
 
 from radfoundry.errors import InputError
 from radfoundry.evaluate.intervals import delong, z_of
+from radfoundry.plan.ranges import check_ranges
 from radfoundry.plan.requirement import (
     Criterion,
     Requirement,
@@ -23,7 +24,6 @@ from radfoundry.plan.requirement import (
     cases,
     cases_of_both,
     certain_screening,
-    check_ranges,
     draws_of,
     fewest,
     interval_width,

@@ -147,29 +147,20 @@ def develop_model(
     share(risk_margin, "risk margin", hint="0.05 is usual")
     if value >= shrinkage:
         raise InputError(f"R2 {value:.3g} must stay below the shrinkage asked for, {shrinkage:g}. Raise it")
-    tight = value / (value + optimism * best)
-    needs = {
-        "shrinkage": _shrinkage_n(parameters, value, shrinkage),
-        "optimism of R2": _shrinkage_n(parameters, value, tight),
-        "overall risk": (z_of(0.95) / risk_margin) ** 2 * prevalence * (1 - prevalence),
-    }
+    targets = {"shrinkage": shrinkage, "optimism of R2": optimism, "overall risk": risk_margin}
     notes = []
-    rarer = min(prevalence, 1 - prevalence)
     if mape is not None and parameters <= MAPE_PARAMETERS:
-        share(mape, "mape", hint="0.05 is usual")
-        needs["error of risks"] = math.exp((_log_mape(rarer, parameters) - math.log(mape)) / 0.544)
+        targets["error of risks"] = share(mape, "mape", hint="0.05 is usual")
     elif mape is not None:
         notes.append(f"error of risks left out: its formula holds up to {MAPE_PARAMETERS} parameters")
-    whole = {name: _whole(need, name) for name, need in needs.items()}
+    whole = _development_needs(targets, parameters, value, best, prevalence)
     total = cases(n, 2) if n is not None else max(whole.values())
     reached = _development_reached(total, parameters, value, best, prevalence)
-    targets = {"shrinkage": shrinkage, "optimism of R2": optimism, "overall risk": risk_margin}
-    targets["error of risks"] = mape if mape is not None else math.nan
     criteria = tuple(
         Criterion(name, QUANTITIES[name], targets[name], reached[name], need if n is None else None)
         for name, need in whole.items()
     )
-    events = total * rarer / parameters
+    events = total * min(prevalence, 1 - prevalence) / parameters
     notes.append(f"{events:.1f} cases of the rarer class for each parameter")
     given = {"auc": auc} if auc is not None else {}
     return Requirement(
@@ -182,10 +173,26 @@ def develop_model(
         method="criteria for a binary outcome; R2 from the AUC by integration" if given else
         "criteria for a binary outcome",
         source="Riley et al., Stat Med 2019;38:1276 and BMJ 2020;368:m441"
-        + ("; van Smeden et al., Stat Methods Med Res 2019;28:2455" if "error of risks" in needs else "")
+        + ("; van Smeden et al., Stat Methods Med Res 2019;28:2455" if "error of risks" in targets else "")
         + ("; Riley et al., Stat Med 2021;40:859" if given else ""),
         notes=tuple(notes),
     )  # fmt: skip
+
+
+def _development_needs(
+    targets: dict[str, float], parameters: int, r2: float, best: float, prevalence: float
+) -> dict[str, int]:
+    """Cases that each target needs. best: the largest possible Cox-Snell R2."""
+    tight = r2 / (r2 + targets["optimism of R2"] * best)
+    needs = {
+        "shrinkage": _shrinkage_n(parameters, r2, targets["shrinkage"]),
+        "optimism of R2": _shrinkage_n(parameters, r2, tight),
+        "overall risk": (z_of(0.95) / targets["overall risk"]) ** 2 * prevalence * (1 - prevalence),
+    }
+    if "error of risks" in targets:
+        at_one = _log_mape(min(prevalence, 1 - prevalence), parameters)
+        needs["error of risks"] = math.exp((at_one - math.log(targets["error of risks"])) / 0.544)
+    return {name: _whole(need, name) for name, need in needs.items()}
 
 
 def _development_reached(
@@ -311,17 +318,7 @@ def validate_model(
         "AUC": lambda k: 2 * z * newcombe_se(auc, k * prevalence, k * (1 - prevalence)),
         "net benefit": lambda k: 2 * z * math.sqrt(variance["net benefit"] / k),
     }
-    needs = {
-        name: smallest(
-            _narrow(widths[name], target), f"an interval of {name} {target:g} wide", start=fewest(prevalence)
-        )
-        for name, target in targets.items()
-    }
-    total = cases_of_both(n, prevalence) if n is not None else max(needs.values())
-    criteria = tuple(
-        Criterion(name, "width", target, widths[name](total), needs[name] if n is None else None)
-        for name, target in targets.items()
-    )
+    total, criteria = _narrow_enough(widths, targets, prevalence, n)
     return Requirement(
         f"Validating a model with AUC {auc:g}",
         total,
@@ -351,6 +348,23 @@ def _expected_risk(
 
 def _narrow(width: Callable[[int], float], target: float) -> Callable[[int], bool]:
     return lambda k: width(k) <= target
+
+
+def _narrow_enough(
+    widths: dict[str, Callable[[int], float]], targets: dict[str, float], prevalence: float, n: int | None
+) -> tuple[int, tuple[Criterion, ...]]:
+    """Cases with which every interval is as narrow as its target, or `n`; and the width of each with them."""
+    needs = {
+        name: smallest(
+            _narrow(widths[name], target), f"an interval of {name} {target:g} wide", start=fewest(prevalence)
+        )
+        for name, target in targets.items()
+    }
+    total = cases_of_both(n, prevalence) if n is not None else max(needs.values())
+    return total, tuple(
+        Criterion(name, "width", target, widths[name](total), needs[name] if n is None else None)
+        for name, target in targets.items()
+    )
 
 
 def _positive(width: float, name: str) -> float:

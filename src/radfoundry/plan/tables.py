@@ -1,4 +1,4 @@
-"""Feature sets of a grid as matrices in the order of a cohort's cases."""
+"""Feature tables as matrices in the order of a cohort's cases: one, or all the sets of a grid."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ from radfoundry.registry import nearest
 
 ID_NAMES = ("case_id", "ID", "PatientID", "patient_id")
 """Names of the column that joins a table to the cohort, the first that is there."""
+
+LABELS = ("y:", "time:", "event:", "truth:")
+"""What a column begins with that holds a label, and so is no feature."""
 
 MOST_CLASSES = 20
 """A text column of the cohort with more values than that is no category."""
@@ -52,7 +55,7 @@ def read(grid: Grid, cohort: Cohort) -> Features:
         if spec.join:
             continue
         found, present = _one(name, spec, cohort, files)
-        matrices[name], names[name] = _finite(found), tuple(str(c) for c in found.columns)
+        matrices[name], names[name] = finite(found), tuple(str(c) for c in found.columns)
         complete &= present
         lost = int((np.isnan(matrices[name]) & found.notna().to_numpy())[present].sum())
         if lost:
@@ -72,9 +75,10 @@ def read(grid: Grid, cohort: Cohort) -> Features:
     return Features(matrices, names, complete, tuple(notes))
 
 
-def _finite(table: pd.DataFrame) -> np.ndarray:
-    with np.errstate(over="ignore"):  # what does not fit becomes infinite, and that missing
-        matrix = table.to_numpy(np.float32)
+def finite(values: pd.DataFrame | np.ndarray) -> np.ndarray:
+    """As float32, with NaN for what is missing, infinite or too large for 32 bits."""
+    with np.errstate(over="ignore", invalid="ignore"):  # what does not fit becomes infinite, and that missing
+        matrix = np.asarray(values, np.float32)
     return np.where(np.isfinite(matrix), matrix, np.float32(np.nan))
 
 
@@ -105,28 +109,45 @@ def _one(
     if spec.table is None:
         return _of_cohort(name, spec.columns, cohort), np.ones(len(cohort), bool)
     if spec.table not in files:
-        files[spec.table] = _load(name, spec.table)
+        files[spec.table] = load(
+            spec.table, f"features: {name}: {spec.table}", hint="Paths are read from where the grid lies"
+        )
     table = files[spec.table]
-    wanted = table[_chosen(name, spec.columns, table, spec.table)]
+    return of_cases(table[_chosen(name, spec.columns, table, spec.table)], cohort)
+
+
+def of_cases(table: pd.DataFrame, cohort: Cohort) -> tuple[pd.DataFrame, np.ndarray]:
+    """A loaded table in the order of the cohort's cases, and (n,) whether it has the case.
+
+    A table that has none of the cases is taken as one by patient, which serves all cases of a patient.
+    """
     ids = cohort.table["case_id"].astype(str)
     if not np.isin(table.index, ids).any():
-        ids = pd.Series(cohort.patients.astype(str))  # a table by patient serves all of a patient's cases
-    present = ids.isin(table.index).to_numpy()
-    return wanted.reindex(ids).reset_index(drop=True), present
+        ids = pd.Series(cohort.patients.astype(str))
+    return table.reindex(ids).reset_index(drop=True), ids.isin(table.index).to_numpy()
 
 
-def _load(name: str, path: Path) -> pd.DataFrame:
-    """A table by case: numeric columns, or one column `vector` spread out."""
-    where = f"features: {name}: {path}"
+def load(path: Path, where: str, *, hint: str = "Check the path") -> pd.DataFrame:
+    """A table by case, its ids (text, leading zeros kept) as index; a column `vector` is spread out.
+
+    where: what messages begin with. Raises InputError for no file, TableError for a damaged one, for no
+    column of ids, and for a case that is there twice.
+    """
     try:
-        table = pd.read_parquet(path) if path.suffix == ".parquet" else pd.read_csv(path)
+        table = (
+            pd.read_parquet(path)
+            if path.suffix == ".parquet"
+            else pd.read_csv(path, dtype=dict.fromkeys(ID_NAMES, str))
+        )
     except FileNotFoundError as cause:
-        raise InputError(f"{where} does not exist. Paths are read from where the grid lies") from cause
+        raise InputError(f"{where} does not exist. {hint}") from cause
     except Exception as cause:  # whatever pandas and pyarrow say of a damaged file
         raise TableError(f"{where} is not readable as a table: {str(cause).splitlines()[0]}") from cause
     identity = next((c for c in ID_NAMES if c in table), None)
     if identity is None:
-        raise TableError(f"{where} has no column case_id. It has: {', '.join(map(str, table.columns[:10]))}")
+        raise TableError(
+            f"{where} has no column 'case_id'. It has: {', '.join(map(str, table.columns[:10]))}"
+        )
     ids = table[identity].astype(str)
     twice = ids[ids.duplicated()]
     if len(twice):
@@ -141,10 +162,19 @@ def _load(name: str, path: Path) -> pd.DataFrame:
     return table.drop(columns=identity).set_index(pd.Index(ids))
 
 
+def features_of(table: pd.DataFrame) -> list[str]:
+    """Numeric columns that are neither labels nor ids."""
+    others = (*LABELS, "Unnamed")
+    return [
+        c for c in map(str, table.columns)
+        if is_numeric_dtype(table[c]) and c not in ID_NAMES and not c.startswith(others)
+    ]  # fmt: skip
+
+
 def _chosen(name: str, patterns: Sequence[str], table: pd.DataFrame, path: Path) -> list[str]:
     columns = [str(c) for c in table.columns]
     if not patterns:
-        found = [c for c in columns if is_numeric_dtype(table[c]) and not c.startswith(("y:", "Unnamed"))]
+        found = features_of(table)
         if not found:
             raise TableError(f"features: {name}: {path} has no numeric column")
         return found
@@ -166,7 +196,7 @@ def _chosen(name: str, patterns: Sequence[str], table: pd.DataFrame, path: Path)
 
 def _of_cohort(name: str, columns: Sequence[str], cohort: Cohort) -> pd.DataFrame:
     """Columns of the cohort as numbers; categories become one indicator each (the levels hold no label)."""
-    known = [c for c in cohort.table.columns if not c.startswith(("y:", "time:", "event:"))]
+    known = [c for c in cohort.table.columns if not c.startswith(LABELS)]
     parts = []
     for column in columns:
         if column not in known:

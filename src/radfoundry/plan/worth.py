@@ -10,7 +10,7 @@ import numpy as np
 from scipy.stats import nbinom
 
 from radfoundry.plan.forecast import Forecast
-from radfoundry.plan.requirement import check_ranges
+from radfoundry.plan.ranges import check_ranges
 
 
 @dataclass(frozen=True)

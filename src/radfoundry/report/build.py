@@ -107,6 +107,7 @@ def describe(record: Mapping[str, Any], index: int) -> dict[str, Any]:
     {'label': 'AUC (ROC)', 'value': '0.743', 'interval': '0.697 to 0.790', 'n': '210 (200 patients)'}
     """
     clusters = record.get("n_clusters")
+    unit = record.get("cluster", "patient")  # runs of earlier versions resampled nothing else
     n = f"{record.get('n', 0):,}"
     return {
         **record,
@@ -115,14 +116,9 @@ def describe(record: Mapping[str, Any], index: int) -> dict[str, Any]:
             "label": label(record["name"]),
             "value": number(record.get("value")),
             "interval": interval(record),
-            "n": n if clusters in (None, record.get("n")) else f"{n} ({clusters:,} {_unit(record)})",
+            "n": n if clusters in (None, record.get("n")) else f"{n} ({clusters:,} {unit}s)",
         },
     }
-
-
-def _unit(record: Mapping[str, Any]) -> str:
-    """What the clusters are: patients, unless the method names reports."""
-    return "reports" if "report" in str(record.get("method", "")) else "patients"
 
 
 def label(name: str) -> str:

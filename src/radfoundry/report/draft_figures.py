@@ -1,4 +1,4 @@
-"""Drawings of draft monitoring: rates by finding and criticality, and the accuracy of an extractor."""
+"""The drawing of draft monitoring: what drafts omit and invent, by finding and criticality."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from radfoundry.evaluate.finding_cells import Cells
 from radfoundry.report.figures import styled
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MOST_ROWS = 40
+LEAST = 5
+"""Findings seen less often, in reports as well as in drafts, are not drawn."""
 
 
 def rate_table(cells: Cells, names: Mapping[str, str], strata: Mapping[str, np.ndarray]) -> pd.DataFrame:
@@ -38,19 +41,18 @@ def rate_table(cells: Cells, names: Mapping[str, str], strata: Mapping[str, np.n
 
 @styled
 def heat_map(
-    table: pd.DataFrame, levels: Sequence[str], strata: Sequence[str], *, least: int = 5
+    table: pd.DataFrame, levels: Sequence[str], strata: Sequence[str]
 ) -> tuple[Figure, pd.DataFrame]:
     """Findings by criticality against omission rate (all, each stratum) and invention rate.
 
-    table: of `rate_table`. least: findings seen less often in both reports and drafts are left out. Cells
-    hold the counts; colour is the rate, so a dark cell of two cases is read as what it is. Raises
-    NotEnoughData where no finding is left.
+    table: of `rate_table`. Cells hold the counts; colour is the rate, so a dark cell of two cases is read as
+    what it is. Raises NotEnoughData where no finding is seen `LEAST` times.
     """
     import matplotlib.pyplot as plt
 
-    often = table[table[["in_reports", "in_drafts"]].max(axis=1) >= least]
+    often = table[table[["in_reports", "in_drafts"]].max(axis=1) >= LEAST]
     if not len(often):
-        raise NotEnoughData(f"no finding occurs in {least} reports or drafts: there is no heat map")
+        raise NotEnoughData(f"no finding occurs in {LEAST} reports or drafts: there is no heat map")
     rank = {level: i for i, level in enumerate(levels)}
     often = often.assign(
         rank=often["criticality"].map(rank), rate=often["omitted"] / often["in_reports"].clip(lower=1)
@@ -79,16 +81,16 @@ def heat_map(
     return figure, shown.drop(columns=["rank", "rate"])
 
 
-def _brackets(axes: object, levels: Sequence[str]) -> None:
+def _brackets(axes: Axes, levels: Sequence[str]) -> None:
     """The criticality at the right of its rows, and a line between two of them."""
     start = 0
     for i in range(1, len(levels) + 1):
         if i == len(levels) or levels[i] != levels[start]:
             middle = (start + i - 1) / 2
-            axes.annotate(  # type: ignore[attr-defined]
+            axes.annotate(
                 levels[start].replace(" ", "\n"), (1.01, middle), xycoords=("axes fraction", "data"),
                 va="center", ha="left", fontsize=8, annotation_clip=False,
             )  # fmt: skip
             if i < len(levels):
-                axes.axhline(i - 0.5, color="0.2", lw=0.8)  # type: ignore[attr-defined]
+                axes.axhline(i - 0.5, color="0.2", lw=0.8)
             start = i

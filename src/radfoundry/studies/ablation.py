@@ -128,8 +128,7 @@ def run_grid(
     address: str | None = None,
     jobs: int = 0,
 ) -> Ablation:
-    """Everything between an open run and its page."""
-    engines.check(engine, address, jobs)
+    """Everything between an open run and its page. The options of the engine were checked before the run."""
     data = inputs.labelled(cohort, target or grid.target)
     found = tables.read(grid, data.cohort)
     data = data.keep(found.complete, "not in every feature table")

@@ -20,6 +20,7 @@ an empty draft would reach as well: accuracy stands here only beside that baseli
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +30,7 @@ import pandas as pd
 
 from radfoundry.datasets import phantom_reports
 from radfoundry.errors import InputError, NotEnoughData, UnknownName
+from radfoundry.evaluate.classification import f1
 from radfoundry.evaluate.draft_comparison import compare_drafts
 from radfoundry.evaluate.draft_correction import correct_drafts
 from radfoundry.evaluate.finding_cells import Cells, Uncertain
@@ -47,6 +49,10 @@ from radfoundry.text.reading import Reports
 
 TITLE = "Draft reports against radiologists"
 CANDIDATES = ("rules", "zero-shot", "one-shot", "ensemble")
+WEEKS = 30
+"""Of the phantoms."""
+WORSE = (20, {"critical": 0.25, "significant": 0.3})
+"""From this week of the phantoms on, that share of findings is omitted."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +113,7 @@ def run(config: Config) -> Path:
     _check(config)
     rng = np.random.default_rng(config.seed)
     address = _shown(config.monitor)
-    command = command_line().replace(config.monitor, address)
+    command = command_line([word.replace(config.monitor, address) for word in sys.argv])
     with Run(
         config.out, command=command, config=replace(config, monitor=address), seed=config.seed, title=TITLE,
         force=config.force,
@@ -193,10 +199,9 @@ def _notes(found: Reports) -> list[str]:
 
 
 def _phantom(config: Config) -> Material:
-    """Pairs with planted errors, more of them after two thirds of the weeks; other texts to validate."""
-    worse = {"critical": 0.25, "significant": 0.3}
-    made = phantom_reports.make(config.pairs, seed=config.seed, weeks=30, shift=(20, worse))
-    other = phantom_reports.make(150, seed=config.seed + 1000, weeks=30)
+    """Pairs with planted errors, more of them from WORSE on; other texts to validate."""
+    made = phantom_reports.make(config.pairs, seed=config.seed, weeks=WEEKS, shift=WORSE)
+    other = phantom_reports.make(150, seed=config.seed + 1000, weeks=WEEKS)
     texts = [*(Report(f"r{r.report_id}", r.text) for r in other.reports),
              *(Report(f"d{r.report_id}", r.text) for r in other.drafts)]  # fmt: skip
     truth = pd.concat(
@@ -259,7 +264,7 @@ def _validated(
     chosen, half = options[0], np.ones(len(ids), bool)
     if len(options) > 1:
         half = rng.permutation(len(ids)) < len(ids) // 2
-        scores = {name: sections.micro_f1(one.take(half)) for name, one in made.items()}
+        scores = {name: float(f1(one.take(half).counts.sum(axis=2))) for name, one in made.items()}
         chosen = next(one for one in options if one.name == max(scores, key=lambda n: scores[n]))
         run.log(f"chosen on {int(half.sum())} annotated texts: {chosen.name}")
         half = ~half
@@ -294,7 +299,9 @@ def _read(run: Run, extractor: Extractor, texts: list[Report], what: str) -> lis
             f"{extractor.name}: {dropped} findings in {what} were dropped: evidence that the text lacks, or "
             "ids that the dictionary lacks."
         )
-    if hasattr(extractor, "flagged"):  # a language model is behind it
+    if hasattr(
+        extractor, "flagged"
+    ):  # a model is behind it; its own count takes a report and its draft as one
         strange = sum(bool(suspicious(one.text)) for one in texts)
         if strange:
             run.note(f"{strange} {what} hold instruction-like text. A reader should look at them.")
@@ -319,7 +326,7 @@ def _compared(
     made = drafts.cells(
         tables[0], tables[1], ids, extractor.dictionary, uncertain=config.uncertain, match=config.match
     )
-    run.add_data(data.name, sections.digest(pairs), len(pairs))
+    run.add_data(data.name, pairs.digest, len(pairs))
     whole = pd.concat([t.assign(text=w) for w, t in zip(("report", "draft"), tables)], ignore_index=True)
     run.save_table("findings", whole, lines=True)
     parts = drafts.strata(pairs.meta)
@@ -330,7 +337,7 @@ def _compared(
         corrected = drafts.spoken(correct_drafts(made, same, rng=rng, draws=config.n_boot), made)
     sections.comparison(run, pairs, made, estimates, corrected, parts, extractor.dictionary)
     if data.planted is not None:
-        sections.planted(run, data.planted, estimates, corrected)
+        sections.planted(run, data.planted, estimates, corrected, week=WORSE[0])
     return pairs, made, (read, drafted)
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from radfoundry.evaluate.classification import f1
+from radfoundry.errors import NotEnoughData
 from radfoundry.evaluate.compare import Comparison
-from radfoundry.evaluate.finding_cells import LEVELS, Cells
+from radfoundry.evaluate.finding_cells import CRITICAL, Cells
 from radfoundry.evaluate.findings import ALL_NEGATIVE
 from radfoundry.report import draft_figures, figures
 from radfoundry.studies.drafts import Pairs
@@ -28,40 +28,20 @@ SHOWN_PAIRS = 12
 SHOWN_CHARACTERS = 4000
 
 
-def micro_f1(cells: Cells) -> float:
-    """F1 over all cells."""
-    return float(f1(cells.counts.sum(axis=2)))
-
-
-def digest(pairs: Pairs) -> str:
-    """Of all texts and ids: which data a run was made of."""
-    found = hashlib.sha256()
-    for a, b in zip(pairs.reports, pairs.drafts, strict=True):
-        for part in (a.report_id, a.text, b.text):
-            found.update(hashlib.sha256(part.encode("utf-8", "surrogatepass")).digest())
-    return found.hexdigest()
-
-
-def pick(
-    rows: Sequence[Estimate], name: str, subgroup: str | None = None, *, boot: bool = False,
-    target: str | None = None,
-) -> Estimate | None:  # fmt: skip
-    """The row of a name, a subgroup and a target; of two intervals the bootstrap or the other."""
+def pick(rows: Sequence[Estimate], name: str, subgroup: str | None = None) -> Estimate | None:
+    """The row of all findings with a name and a subgroup; of two intervals that by bootstrap."""
     found = [
         r for r in rows
-        if r.name == name and r.subgroup == subgroup and r.target == target and r.model != ALL_NEGATIVE
+        if r.name == name and r.subgroup == subgroup and not r.target and r.model != ALL_NEGATIVE
     ]  # fmt: skip
-    wanted = [r for r in found if ("bootstrap" in r.method) == boot]
-    return (wanted or found or [None])[0]  # type: ignore[list-item]
+    return max(found, key=lambda r: "bootstrap" in r.method, default=None)
 
 
-def words(e: Estimate | None, *, percent: bool = False) -> str:
+def words(e: Estimate | None) -> str:
     """0.123 (0.100 to 0.150), or a dash."""
     if e is None or not np.isfinite(e.value):
         return "–"
-    if e.low is None or not np.isfinite(e.low):
-        return f"{e.value:.3f}"
-    return f"{e.value:.3f} ({e.low:.3f} to {e.high:.3f})"
+    return f"{e.value:.3f}" + (f" ({e.low:.3f} to {e.high:.3f})" if np.isfinite(e.low) else "")
 
 
 # -- the extractor ----------------------------------------------------------------------------------
@@ -76,12 +56,9 @@ def validation(
         run.add_estimates(found)
     body: list[list[Any]] = []
     for name, found in rows.items():
-        for level in (None, *_levels(cells)):
-            get = [
-                pick(found, f"micro_{m}", level, boot=True)
-                for m in ("sensitivity", "ppv", "f1", "specificity")
-            ]
-            accuracy = pick(found, "micro_accuracy", level, boot=True)
+        for level in cells.groups:
+            get = [pick(found, f"micro_{m}", level) for m in ("sensitivity", "ppv", "f1", "specificity")]
+            accuracy = pick(found, "micro_accuracy", level)
             body.append([name, level or "all", get[0].n if get[0] else 0, *(words(e) for e in get),
                          "–" if accuracy is None else f"{accuracy.value:.4f}"])  # fmt: skip
     baseline = [r for r in rows[chosen] if r.model == ALL_NEGATIVE and r.name == "micro_accuracy"]
@@ -122,10 +99,6 @@ def validation(
         )  # fmt: skip
 
 
-def _levels(cells: Cells) -> list[str]:
-    return [level for level in LEVELS if level in cells.level]
-
-
 # -- drafts -----------------------------------------------------------------------------------------
 
 
@@ -137,14 +110,12 @@ def comparison(
     run.add_estimates(rows)
     run.add_estimates(corrected or [])
     run.section("The question", key="question", text=_question(pairs, cells))
-    omitted, invented = pick(rows, "omission_rate"), pick(rows, "invention_rate")
-    missed = pick(rows, "any_critical_miss", "critical")
-    run.verdict(*_verdict(rows, corrected, missed, omitted, invented))
+    run.verdict(*_verdict(rows, corrected))
     body = []
-    for level in (None, *_levels(cells)):
+    for level in cells.groups:
         line: list[Any] = [level or "all"]
         for name in ("omission_rate", "invention_rate"):
-            raw = pick(rows, name, level, boot=True)
+            raw = pick(rows, name, level)
             line += [raw.n if raw else 0, words(raw)]
             line.append(words(pick(corrected, f"{name}_corrected", level)) if corrected else "–")
         body.append(line)
@@ -161,8 +132,8 @@ def comparison(
     groups = ["normal reports", "abnormal reports", *strata]
     table = []
     for group in groups:
-        found = [pick(rows, n, group, boot=True) for n in ("omission_rate", "invention_rate")]
-        jaccard = pick(rows, "mean_jaccard", group, boot=True)
+        found = [pick(rows, n, group) for n in ("omission_rate", "invention_rate")]
+        jaccard = pick(rows, "mean_jaccard", group)
         n = next((e.n_clusters or e.n for e in found if e is not None), 0)
         if not n:
             continue
@@ -175,12 +146,13 @@ def comparison(
     names = {one.id: one.name for one in dictionary}
     rates = draft_figures.rate_table(cells, names, strata)
     run.save_table("rates_by_finding", rates)
-    if (rates[["in_reports", "in_drafts"]].max(axis=1) >= 5).any():
+    with contextlib.suppress(NotEnoughData):  # no finding is frequent enough for a row
         run.save_figure(
             "heat_map", *draft_figures.heat_map(rates, CRITICALITIES, list(strata)[:5]),
             title="What drafts omit and invent, by finding",
             caption="Counts: omitted of those in reports, invented of those in drafts; as read. Findings "
-            "with at least 5 mentions, grouped by criticality, the most omitted first; at most 40.",
+            f"with at least {draft_figures.LEAST} mentions in either, by criticality, the most omitted "
+            f"first; at most {draft_figures.MOST_ROWS}.",
         )  # fmt: skip
 
 
@@ -195,10 +167,10 @@ def _question(pairs: Pairs, cells: Cells) -> str:
 
 
 def _verdict(
-    rows: Sequence[Estimate], corrected: Sequence[Estimate] | None, missed: Estimate | None,
-    omitted: Estimate | None, invented: Estimate | None,
-) -> tuple[str, list[tuple[str, Estimate, Estimate | None]]]:  # fmt: skip
-    critical = pick(rows, "omission_rate", "critical", boot=True)
+    rows: Sequence[Estimate], corrected: Sequence[Estimate] | None
+) -> tuple[str, list[tuple[str, Estimate, Estimate | None]]]:
+    omitted, critical = pick(rows, "omission_rate"), pick(rows, "omission_rate", CRITICAL)
+    invented, missed = pick(rows, "invention_rate"), pick(rows, "any_critical_miss", CRITICAL)
     sentences = []
     if omitted is not None and np.isfinite(omitted.value):
         sentences.append(f"Drafts leave out {omitted.value:.0%} of the findings that radiologists report")
@@ -215,8 +187,8 @@ def _verdict(
         (label, e, None)
         for label, e in (
             ("Omission rate, critical findings", critical),
-            ("Omission rate, all", pick(rows, "omission_rate", boot=True)),
-            ("Invention rate, all", pick(rows, "invention_rate", boot=True)),
+            ("Omission rate, all", omitted),
+            ("Invention rate, all", invented),
             ("Drafts with a critical miss", missed),
         )
         if e is not None and np.isfinite(e.value)
@@ -224,17 +196,22 @@ def _verdict(
     return " ".join(sentences) or "No finding stands in reports or drafts.", items
 
 
-def planted(run: Run, true: Cells, rows: Sequence[Estimate], corrected: Sequence[Estimate] | None) -> None:
-    """What was planted in the phantoms, beside what was found. true: cells of what the generator wrote."""
+def planted(
+    run: Run, true: Cells, rows: Sequence[Estimate], corrected: Sequence[Estimate] | None, *, week: int
+) -> None:
+    """What was planted in the phantoms, beside what was found.
+
+    true: cells of what the generator wrote. week: from which on it omitted more.
+    """
     body = []
-    for level in _levels(true):
-        counts = true.counts[:, :, true.level == level].sum(axis=2)
-        if not counts[1].sum():
+    for level, mask in true.groups.items():
+        counts = true.counts[:, :, mask].sum(axis=2)
+        if level is None or not counts[1].sum():
             continue
         truth = counts[1, 0] / counts[1].sum()
-        raw = pick(rows, "omission_rate", level, boot=True)
+        raw = pick(rows, "omission_rate", level)
         fixed = pick(corrected or [], "omission_rate_corrected", level)
-        inside = raw is not None and raw.low is not None and raw.low <= truth <= raw.high
+        inside = raw is not None and raw.low <= truth <= raw.high
         body.append([level, int(counts[1].sum()), f"{truth:.3f}", words(raw), words(fixed),
                      "yes" if inside else "no"])  # fmt: skip
     run.section(
@@ -243,9 +220,9 @@ def planted(run: Run, true: Cells, rows: Sequence[Estimate], corrected: Sequence
                  "corrected", "within the interval"],
         rows=body,
         caption="These reports were generated, with omissions planted by criticality and more of them from "
-        "week 20 on; doubted findings are counted as everywhere on this page. The sentences use wordings of "
-        "the dictionary, so the rules read them nearly perfectly: how they read real reports is another "
-        "matter (docs/studies/draft_report_monitoring.md).",
+        f"week {week} on; doubted findings are counted as everywhere on this page. The sentences use "
+        "wordings of the dictionary, so the rules read them nearly perfectly: how they read real reports is "
+        "another matter (docs/studies/draft_report_monitoring.md).",
     )  # fmt: skip
 
 
@@ -261,13 +238,13 @@ def side_by_side(
     lost, extra = cells.cells(True, False), cells.cells(False, True)
     scored = []
     for i in np.flatnonzero(lost.any(axis=1)).tolist():
-        levels = sorted(rank.get(cells.level[j], 9) for j in np.flatnonzero(lost[i]))
+        levels = sorted(rank[cells.level[j]] for j in np.flatnonzero(lost[i]))
         scored.append((levels[0], -len(levels), i))
     items = []
     for _, _, i in sorted(scored)[:SHOWN_PAIRS]:
         gone = {cells.findings[j] for j in np.flatnonzero(lost[i])}
         added = {cells.findings[j] for j in np.flatnonzero(extra[i])}
-        worst = min(gone, key=lambda key: rank.get(dictionary[key].criticality, 9))
+        worst = min(gone, key=lambda key: rank[dictionary[key].criticality])
         names = ", ".join(sorted((dictionary[k].name for k in gone), key=str.lower))
         written = _pieces(pairs.reports[i].text, read[0][i].findings, gone, "lost")
         drafted = _pieces(pairs.drafts[i].text, read[1][i].findings, added, "added")
@@ -335,9 +312,25 @@ def charts(run: Run, shown: Mapping[str, Mapping[str, Chart]], by: Mapping[str, 
             caption="First alarm after the baseline. Change began: the last week at which the CUSUM was 0, "
             "plus one. Several charts are watched at once: a false alarm in any is likelier than in one.",
         )  # fmt: skip
-    told = sorted({note for kinds in shown.values() for c in kinds.values() for note in c.notes})
-    for note in told[:4]:
-        run.note(note)
+    _chart_notes(
+        run, {**shown, **{f"by {name.replace('_', ' ')}": found.charts for name, found in by.items()}}
+    )
+
+
+def _chart_notes(run: Run, shown: Mapping[str, Mapping[str, Chart]]) -> None:
+    """What a reader must know of each chart; what holds for several of one watch stands there once."""
+    rows = []
+    for watch, kinds in shown.items():
+        told: dict[str, list[str]] = {}
+        for kind, chart in kinds.items():
+            for note in chart.notes:
+                told.setdefault(note, []).append(_kind(kind))
+        rows += [[watch, ", ".join(names), note] for note, names in told.items()]
+    if rows:
+        run.section(
+            "How far the charts can be trusted", kind="table", key="chart_notes",
+            columns=["watched", "chart", "note"], rows=rows,
+        )  # fmt: skip
 
 
 def _kind(kind: str) -> str:

@@ -6,6 +6,7 @@ the same finding; `exact` asks for the same entry of the dictionary.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -52,6 +53,15 @@ class Pairs:
             self.meta["date"].notna().to_numpy() if "date" in self.meta else np.zeros(len(self), dtype=bool)
         )
 
+    @property
+    def digest(self) -> str:
+        """Of all ids and texts: which data a run was made of."""
+        found = hashlib.sha256()
+        for report, draft in zip(self.reports, self.drafts, strict=True):
+            for part in (report.report_id, report.text, draft.text):
+                found.update(hashlib.sha256(part.encode("utf-8", "surrogatepass")).digest())
+        return found.hexdigest()
+
     def take(self, which: np.ndarray) -> Pairs:
         """Some of the pairs, by a mask."""
         at = np.flatnonzero(which)
@@ -95,7 +105,7 @@ def pair(reports: Reports, drafts: Reports) -> Pairs:
 
 def readable(
     pairs: Pairs, read: Sequence[Extraction], drafted: Sequence[Extraction]
-) -> tuple[Pairs, list, list]:
+) -> tuple[Pairs, list[Extraction], list[Extraction]]:
     """The pairs of which both texts could be read, and their extractions."""
     good = np.array([not (a.error or b.error) for a, b in zip(read, drafted, strict=True)], dtype=bool)
     lost = int((~good).sum())
@@ -143,9 +153,12 @@ def related(made: Cells, dictionary: Dictionary) -> Cells:
 
 
 def spoken(rows: Sequence[Estimate], made: Cells) -> list[Estimate]:
-    """Without the rows of findings that neither side ever names: they agree about nothing."""
+    """The rows as they are shown: what their clusters are, and no finding that neither side ever names.
+
+    Such a finding agrees about nothing.
+    """
     named = set(np.asarray(made.findings)[(made.reference | made.call).any(axis=0)])
-    return [row for row in rows if not row.target or row.target in named]
+    return [replace(row, cluster=made.unit) for row in rows if not row.target or row.target in named]
 
 
 def strata(meta: pd.DataFrame, names: Sequence[str] = STRATA, *, most: int = 8) -> dict[str, np.ndarray]:

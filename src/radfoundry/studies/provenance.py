@@ -59,6 +59,7 @@ def command_line(words: Sequence[str] | None = None) -> str:
 
 
 def versions() -> dict[str, str]:
+    """Distribution to version: of the core, and of what this process has imported by now."""
     names = [*CORE, *(dist for module, dist in IF_IMPORTED.items() if module in sys.modules)]
     found = {}
     for name in names:

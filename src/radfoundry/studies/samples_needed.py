@@ -43,7 +43,7 @@ from radfoundry.plan.back_test import BackTest, back_test
 from radfoundry.plan.forecast import Forecast, Scale, check_goal, count, forecast
 from radfoundry.plan.learning_curve import Plan, measure, slope_against_final, split_rows
 from radfoundry.plan.measured import Measured, chance_of
-from radfoundry.plan.requirement import RANGES, check_ranges
+from radfoundry.plan.ranges import RANGES, check_ranges
 from radfoundry.plan.worth import cost, next_labels
 from radfoundry.report import curve_figures
 from radfoundry.splits import Fold, kfold

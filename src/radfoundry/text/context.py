@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from radfoundry.errors import InputError
 from radfoundry.registry import nearest
 from radfoundry.text.findings import Language, read_yaml
+from radfoundry.text.mentions import Laterality, Severity
 
 FOLDER = Path(__file__).parent / "context"
 
@@ -20,7 +21,8 @@ SECTIONS = ("findings", "impression", "comparison", "indication", "technique", "
 LISTS = ("pseudo_negation", "stop", "restart", "block", "abbreviations")
 REACHES = ("negation", "uncertainty", "history")
 SIDES = ("before", "after")
-WORDS = {"laterality": ("left", "right", "bilateral"), "severity": ("mild", "moderate", "severe")}
+WORDS = {"laterality": get_args(Laterality)[1:], "severity": get_args(Severity)[1:]}
+"""Their values but \"\", which no word stands for."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,10 @@ def read(path: Path) -> Context:
                 f"{path}: no entry {key!r}.{nearest(str(key), known)} Entries: {', '.join(known)}"
             )
     if loaded.get("format") != 1:
-        raise InputError(f"{path}: format {loaded.get('format')!r}; this version reads `format: 1`")
+        raise InputError(f"{path}: this version reads `format: 1`")
+    language = loaded.get("language", "en")
+    if language not in get_args(Language):
+        raise InputError(f"{path}: no such language. Use one of: {', '.join(get_args(Language))}")
     sections = {k: _phrases(path, v, k) for k, v in _mapping(path, loaded, "sections", SECTIONS).items()}
     reaches = {
         (kind, side): _phrases(path, phrases, f"{kind}.{side}")
@@ -84,7 +89,7 @@ def read(path: Path) -> Context:
         for name, values in WORDS.items()
     }
     return Context(
-        loaded.get("language", "en"), sections, reaches, lists["pseudo_negation"], lists["stop"],
+        language, sections, reaches, lists["pseudo_negation"], lists["stop"],
         lists["restart"], lists["block"], valued["laterality"], valued["severity"], lists["abbreviations"],
     )  # fmt: skip
 

@@ -156,11 +156,12 @@ class HttpTransport:
         """As in `Transport`."""
         sent = json.dumps(body).encode("ascii")
         attempts = 1 if self._failed_in_a_row >= GIVEN_UP_AFTER else 1 + self.endpoint.retries
-        reply = _Reply(0)
+        reply, tried = _Reply(0), 0
         for attempt in range(attempts):
             self._pace.wait()
             began = self._clock()
             reply = self._send(sent)
+            tried = attempt + 1
             ledger.add(requests=1, retries=int(attempt > 0), seconds=self._clock() - began)
             if reply.status == 200:
                 self._failed_in_a_row = 0
@@ -169,10 +170,10 @@ class HttpTransport:
                 return {"error": {"code": reply.status, "type": _kind(reply.content)}}
             if reply.status not in _RETRIED or (reply.retry_after or 0) > LONGEST_WAIT_S:
                 break
-            if attempt + 1 < attempts:
+            if tried < attempts:
                 self._wait(attempt, reply.retry_after)
         self._failed_in_a_row += 1
-        raise RadfoundryError(self._why(reply, attempts))
+        raise RadfoundryError(self._why(reply, tried))
 
     def _wait(self, attempt: int, retry_after: float | None) -> None:
         """Full pause as asked for, by all threads; else 0.5, 1, 2 ... 60 s, a random half of it."""
@@ -189,8 +190,8 @@ class HttpTransport:
             headers=self._headers,
             timeout=self.endpoint.timeout_s,
             follow_redirects=False,
-            trust_env=host
-            not in _LOOPBACK,  # proxies and certificates of the hospital, but not for this machine
+            # proxies and certificates of the hospital, but not for this machine
+            trust_env=host not in _LOOPBACK,
             limits=httpx.Limits(max_connections=self.endpoint.concurrency),
         )
 
@@ -227,15 +228,15 @@ class HttpTransport:
             )
         return loaded
 
-    def _why(self, reply: _Reply, attempts: int) -> str:
+    def _why(self, reply: _Reply, tried: int) -> str:
         where = self.endpoint.base_url
-        tried = f" after {attempts} attempts" if attempts > 1 and reply.status in _RETRIED else ""
+        after = f" after {tried} attempts" if tried > 1 else ""
         if reply.status <= 0:
-            return f"{where} {reply.fault}{tried}. Check that the endpoint runs"
+            return f"{where} {reply.fault}{after}. Check that the endpoint runs"
         if 300 <= reply.status < 400:
             return f"{where} redirects elsewhere, which is not followed. Give the final address as base_url"
         advice = _ADVICE.get(reply.status, "Look into the log of the endpoint")
-        return f"{where} answered HTTP {reply.status}{tried}. {advice}"
+        return f"{where} answered HTTP {reply.status}{after}. {advice}"
 
 
 class _Pace:

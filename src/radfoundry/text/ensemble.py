@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from radfoundry.errors import InputError, RadfoundryError, UnknownName
 from radfoundry.registry import nearest
 from radfoundry.text.findings import CRITICALITIES, Dictionary
-from radfoundry.text.mentions import Extraction, Extractor, Mention, Report
+from radfoundry.text.mentions import Extraction, Extractor, Mention, Report, in_text_order
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,8 +127,8 @@ class Ensemble:
             why = "; ".join(f"{name} could not read it ({error})" for name, error in ballot.failed.items())
             return Extraction(ballot.report_id, dropped=dict(dropped), error=f"no vote: {why}")
         found = [self._decided(ballot.says(finding)) for finding in ballot.findings]
-        kept = sorted((m for m in found if m is not None), key=lambda m: (m.start, m.end, m.finding))
-        return Extraction(ballot.report_id, tuple(kept), dict(dropped))
+        kept = in_text_order(m for m in found if m is not None)
+        return Extraction(ballot.report_id, kept, dict(dropped))
 
     def _decided(self, says: Mapping[str, Mention | None]) -> Mention | None:
         ranked = [says[name] for name in self.prefer]
@@ -147,26 +147,6 @@ def _filled(chosen: Mention, others: Sequence[Mention]) -> Mention:
     side = chosen.laterality or next((one.laterality for one in others if one.laterality), "")
     size = chosen.severity or next((one.severity for one in others if one.severity), "")
     return replace(chosen, laterality=side, severity=size)
-
-
-def agreement(ballots: Iterable[Ballot]) -> pd.DataFrame:
-    """One row a report x finding that any member votes for: votes, members, and whether all agree.
-
-    Reports that a member could not read are left out. All other pairs of report and finding are agreed to be
-    not present; they are not listed, and counting them makes any two extractors look alike.
-    """
-    import pandas as pd
-
-    rows = []
-    for ballot in ballots:
-        if ballot.failed:
-            continue
-        for finding in ballot.findings:
-            said = [_word(one) for one in ballot.says(finding).values()]
-            votes = sum(word in VOTES for word in said)
-            if votes:
-                rows.append((ballot.report_id, finding, votes, len(said), _same(said)))
-    return pd.DataFrame(rows, columns=["report_id", "finding", "votes", "members", "agree"])
 
 
 def review(

@@ -6,16 +6,18 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from radfoundry.errors import InputError
 
 if TYPE_CHECKING:
     from radfoundry.text.findings import Dictionary
+    from radfoundry.text.llm import LLM
     from radfoundry.text.mentions import Extraction, Extractor, Report
     from radfoundry.text.reading import Reports
 
 Kind = Literal["rules", "llm", "local-llm", "ensemble"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class Reading:
     text_columns: tuple[str, ...] = ()
     """Columns with report text, where they have other names; several are joined under their names."""
     extractor: Kind = "rules"
-    """rules, llm (an OpenAI-compatible endpoint), local-llm (in process), or ensemble (rules and llm)."""
+    """rules, llm (an OpenAI-compatible endpoint), local-llm (in process), or ensemble (rules with llm, or
+    without --base-url with local-llm)."""
     prompt: str = "zero-shot"
     """zero-shot, one-shot, or a prompt file."""
     base_url: str = ""
@@ -58,10 +61,9 @@ class Reading:
 
 def make(reading: Reading, *, seed: int = 0) -> Extractor:
     """The extractor that the options name. Raises InputError, UnknownName or MissingExtra."""
-    from radfoundry.text import findings
     from radfoundry.text.rules import Rules
 
-    dictionary = findings.load(reading.dictionary)
+    dictionary = dictionary_of(reading)
     if reading.extractor == "rules":
         return Rules(dictionary)
     if reading.extractor == "ensemble":
@@ -71,7 +73,7 @@ def make(reading: Reading, *, seed: int = 0) -> Extractor:
     return _llm(reading, dictionary, seed)
 
 
-def _llm(reading: Reading, dictionary: Any, seed: int) -> Extractor:
+def _llm(reading: Reading, dictionary: Dictionary, seed: int) -> Extractor:
     from radfoundry.text.endpoint import Endpoint, Transport
     from radfoundry.text.llm import LLM
 
@@ -96,23 +98,25 @@ def _llm(reading: Reading, dictionary: Any, seed: int) -> Extractor:
 
 def read_all(extractor: Extractor, reports: Sequence[Report], *, what: str = "reports") -> list[Extraction]:
     """All extractions, with a progress bar on a terminal."""
+    return list(watched(extractor.extract(reports), len(reports), what))
+
+
+def watched(stream: Iterable[T], n: int, what: str = "reports") -> Iterable[T]:
+    """What comes of `n` reports, with a progress bar on a terminal."""
     from tqdm import tqdm
 
-    bar = tqdm(
-        extractor.extract(reports),
-        total=len(reports),
-        desc=what,
-        unit="report",
-        file=sys.stderr,
-        disable=None,
-    )
-    return list(bar)
+    return tqdm(stream, total=n, desc=what, unit="report", file=sys.stderr, disable=None)
+
+
+def models(extractor: Extractor) -> list[LLM]:
+    """The language models behind an extractor."""
+    members: Iterable[Any] = getattr(extractor, "members", (extractor,))
+    return [one for one in members if hasattr(one, "ledger")]
 
 
 def ledgers(extractor: Extractor) -> dict[str, dict[str, Any]]:
     """Requests, tokens and cost of every language model behind an extractor, by its name."""
-    members: Iterable[Any] = getattr(extractor, "members", (extractor,))
-    return {one.name: one.ledger.as_dict() for one in members if hasattr(one, "ledger")}
+    return {one.name: one.ledger.as_dict() for one in models(extractor)}
 
 
 def texts(reading: Reading, path: Path) -> Reports:

@@ -24,18 +24,20 @@ hyphens and plural endings do not count.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
-import unicodedata
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from functools import cached_property, lru_cache
-from itertools import product
 from pathlib import Path
+from reprlib import Repr
 from typing import Any, Literal, get_args
 
 from radfoundry.errors import InputError, UnknownName
 from radfoundry.registry import nearest
+from radfoundry.text.codes import SYSTEMS, valid_code
+from radfoundry.text.phrases import GAP, wordings
 
 Criticality = Literal["critical", "significant", "minor", "normal variant"]
 CRITICALITIES: tuple[Criticality, ...] = get_args(Criticality)
@@ -43,14 +45,13 @@ Language = Literal["en", "es"]
 
 FOLDER = Path(__file__).parent / "dictionaries"
 MOST_BYTES = 5_000_000
-MOST_WORDINGS = 2_000
-"""One phrase may stand for so many wordings; more is a slip of `|`."""
 
 KEYS = ("format", "name", "version", "title", "language", "modality", "source", "findings", "normals")
 FINDING_KEYS = ("id", "name", "region", "criticality", "parent", "synonyms", "exclusions", "codes")
 ID = re.compile(r"[a-z][a-z0-9_]{1,60}")
-CODES = {"radlex": re.compile(r"RID\d{1,6}"), "snomed": re.compile(r"\d{6,18}")}
-GAP = "..."
+SHORT = Repr()
+"""Writes any value of a file briefly: a few lines of YAML may stand for gigabytes."""
+SHORT.maxlevel, SHORT.maxstring, SHORT.maxother = 2, 100, 100
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,11 @@ class Finding:
     synonyms: tuple[str, ...] = ()
     exclusions: tuple[str, ...] = ()
     codes: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def phrases(self) -> tuple[str, ...]:
+        """Its synonyms; the name where there are none."""
+        return self.synonyms or (self.name,)
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,6 @@ class Dictionary:
     language: Language
     findings: Mapping[str, Finding]
     normals: tuple[Normal, ...] = ()
-    title: str = ""
 
     def __len__(self) -> int:
         return len(self.findings)
@@ -100,18 +105,16 @@ class Dictionary:
             )
         return self.findings[key]
 
-    @cached_property
-    def regions(self) -> tuple[str, ...]:
-        """Body regions in the order of the file."""
-        return tuple(dict.fromkeys(one.region for one in self))
+    def by_region(self) -> dict[str, list[Finding]]:
+        """Findings by body region, both in the order of the file."""
+        found: dict[str, list[Finding]] = {}
+        for one in self:
+            found.setdefault(one.region, []).append(one)
+        return found
 
     @cached_property
     def digest(self) -> str:
         """Of all that decides what a report yields: part of an extractor's version."""
-        import hashlib
-        import json
-        from dataclasses import asdict
-
         plain = {"language": self.language, "findings": [asdict(f) for f in self],
                  "normals": [asdict(n) for n in self.normals]}  # fmt: skip
         return hashlib.sha256(json.dumps(plain, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
@@ -177,7 +180,6 @@ def read(path: Path) -> Dictionary:
         str(loaded["name"]), str(loaded["version"]), loaded.get("language", "en"),
         {one.id: one for one in findings},
         tuple(Normal(tuple(n["phrases"]), tuple(n["absent"])) for n in loaded.get("normals") or ()),
-        str(loaded.get("title") or ""),
     )  # fmt: skip
 
 
@@ -191,11 +193,24 @@ def read_yaml(path: Path) -> dict[str, Any]:
         loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as cause:
         raise InputError(f"there is no file {path}. Check the path") from cause
+    except OSError as cause:
+        raise InputError(f"{path} cannot be read ({cause.strerror}). Give a YAML file") from cause
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as cause:
-        raise InputError(f"{path} is not readable as YAML: {' '.join(str(cause).split())}") from cause
+        raise InputError(f"{path} is not readable as YAML: {_yaml_fault(cause)}") from cause
     if not isinstance(loaded, dict):
         raise InputError(f"{path} holds no mapping. It should begin with `format: 1`")
     return loaded
+
+
+def _yaml_fault(cause: Exception) -> str:
+    """What is wrong and where, without the line itself: somebody may have given reports instead."""
+    mark, problem = getattr(cause, "problem_mark", None), getattr(cause, "problem", None)
+    if mark is None:
+        return " ".join(str(cause).split())
+    hint = "Put the text in quotes"
+    if "got '?'" in str(problem):
+        hint = "Within [ ] YAML takes ? for its own: put each phrase on a line of its own, after a dash"
+    return f"line {mark.line + 1}, column {mark.column + 1}: {problem}. {hint}"
 
 
 def _finding(entry: Mapping[str, Any]) -> Finding:
@@ -242,13 +257,14 @@ def _head(loaded: Mapping[str, Any]) -> Iterator[Problem]:
         if key not in KEYS:
             yield Problem(f"{key}", f"is no entry of a dictionary.{nearest(str(key), KEYS)}", "Remove it")
     if loaded.get("format") != 1:
-        yield Problem("format", f"is {loaded.get('format')!r}", "This version reads `format: 1`")
+        yield Problem("format", f"is {SHORT.repr(loaded.get('format'))}", "This version reads `format: 1`")
     for key in ("name", "version"):
         if not isinstance(loaded.get(key), str) or not loaded[key].strip():
             yield Problem(key, "is missing or no text", f'Add `{key}: "..."`')
     if loaded.get("language", "en") not in get_args(Language):
         known = ", ".join(get_args(Language))
-        yield Problem("language", f"{loaded['language']!r} has no rules", f"Use one of: {known}")
+        language = SHORT.repr(loaded["language"])
+        yield Problem("language", f"{language} has no rules", f"Use one of: {known}")
 
 
 def _entry(entry: Any, number: int) -> Iterator[Problem]:
@@ -271,35 +287,36 @@ def _entry(entry: Any, number: int) -> Iterator[Problem]:
             where, f"id {entry['id']!r} is not lower case with underscores", "Such as pleural_effusion"
         )
     if entry.get("criticality") not in CRITICALITIES:
-        yield Problem(
-            where, f"criticality is {entry.get('criticality')!r}", f"Use one of: {', '.join(CRITICALITIES)}"
-        )
-    for key in ("synonyms", "exclusions"):
-        yield from _phrases(entry.get(key), f"{where}.{key}")
+        level = SHORT.repr(entry.get("criticality"))
+        yield Problem(where, f"criticality is {level}", f"Use one of: {', '.join(CRITICALITIES)}")
+    if not isinstance(entry.get("parent") or "", str):
+        yield Problem(where, f"parent {SHORT.repr(entry['parent'])} is no text", "Give one id")
+    yield from _phrases(entry.get("synonyms") or [entry.get("name")], f"{where}.synonyms")
+    yield from _phrases(entry.get("exclusions") or [], f"{where}.exclusions")
     codes = entry.get("codes") or {}
     if not isinstance(codes, dict):
         yield Problem(f"{where}.codes", "is no mapping", "Such as {radlex: RID34539}")
         return
     for system, code in codes.items():
-        if system not in CODES:
-            yield Problem(f"{where}.codes", f"{system!r} is no known system", f"Use: {', '.join(CODES)}")
-        elif not CODES[system].fullmatch(str(code)) or (system == "snomed" and not verhoeff(str(code))):
+        if system not in SYSTEMS:
+            yield Problem(f"{where}.codes", f"{system!r} is no known system", f"Use: {', '.join(SYSTEMS)}")
+        elif not valid_code(system, code):
             yield Problem(
-                f"{where}.codes", f"{code!r} is no valid {system} code", "Look it up, or leave it out"
-            )
+                f"{where}.codes", f"{SHORT.repr(code)} is no valid {system} code",
+                "Look it up, or leave it out",
+            )  # fmt: skip
 
 
 def _phrases(found: Any, where: str) -> Iterator[Problem]:
-    if found is None:
-        return
     if not isinstance(found, list):
         yield Problem(where, "is no list", "Give a list, one phrase a line after a dash")
         return
     for phrase in found:
         if not isinstance(phrase, str):
             yield Problem(
-                where, f"{phrase!r} is no text", "Put it in quotes (YAML reads no and on as true/false)"
-            )
+                where, f"{SHORT.repr(phrase)} is no text",
+                "Put it in quotes (YAML reads no and on as true/false)",
+            )  # fmt: skip
             continue
         try:
             wordings(phrase)
@@ -321,18 +338,17 @@ def _parents(entries: Sequence[Any], ids: Mapping[str, int]) -> Iterator[Problem
                 f"parent {above!r} is no finding.{nearest(above, ids)}",
                 "Add the parent, or remove `parent:`",
             )
-    told: set[str] = set()
+    followed: set[str] = set()
     for start in parent:
-        path = [start]
-        while path[-1] in parent and parent[path[-1]] not in path:
-            path.append(parent[path[-1]])
-        back = parent.get(path[-1])
-        if back in path:
-            cycle = path[path.index(back) :]
-            if not told & set(cycle):
-                words = " -> ".join([*cycle, cycle[0]])
-                yield Problem(start, f"its parents run in a circle: {words}", "Remove one `parent:`")
-            told |= set(cycle)
+        path: dict[str, None] = {}
+        at = start
+        while at in parent and at not in followed and at not in path:
+            path[at] = None
+            at = parent[at]
+        if at in path:
+            cycle = " -> ".join([*list(path)[list(path).index(at) :], at])
+            yield Problem(start, f"its parents run in a circle: {cycle}", "Remove one `parent:`")
+        followed |= path.keys()
 
 
 def _clashes(entries: Sequence[Mapping[str, Any]], language: Any) -> Iterator[Problem]:
@@ -360,9 +376,12 @@ def _clashes(entries: Sequence[Mapping[str, Any]], language: Any) -> Iterator[Pr
 
 
 def _normals(found: Any, ids: Mapping[str, int]) -> Iterator[Problem]:
-    for number, one in enumerate(found or (), 1):
+    if not isinstance(found or [], list):
+        yield Problem("normals", "is no list", "Give entries of `phrases:` and `absent:`")
+        return
+    for number, one in enumerate(found or [], 1):
         where = f"normals[{number}]"
-        if not isinstance(one, dict) or not {"phrases", "absent"} >= set(one) or len(one) < 2:
+        if not isinstance(one, dict) or set(one) != {"phrases", "absent"}:
             yield Problem(where, "needs `phrases:` and `absent:` and nothing else", "Give both as lists")
             continue
         yield from _phrases(one["phrases"], f"{where}.phrases")
@@ -370,136 +389,7 @@ def _normals(found: Any, ids: Mapping[str, int]) -> Iterator[Problem]:
             yield Problem(f"{where}.absent", "is no list", "Give ids of findings")
             continue
         for name in one["absent"]:
-            if name not in ids:
-                yield Problem(
-                    f"{where}.absent", f"{name!r} is no finding.{nearest(str(name), ids)}", "Mend it"
-                )
-
-
-# -- phrases ----------------------------------------------------------------------------------------
-
-WORD = re.compile(r"[^\W_]+")
-
-
-def fold(text: str) -> str:
-    """Lower case without accents, of the same length: offsets stay those of the text.
-
-    >>> fold("Derrame PLEURAL, cardiomegalía")
-    'derrame pleural, cardiomegalia'
-    """
-    if text.isascii():
-        return text.lower()
-    return "".join(_folded(letter) for letter in text)
-
-
-@lru_cache(maxsize=4096)
-def _folded(letter: str) -> str:
-    first = unicodedata.normalize("NFKD", letter)[:1].lower()
-    return first if len(first) == 1 else letter
-
-
-@lru_cache(maxsize=65536)
-def stem(word: str, language: str = "en") -> str:
-    """One form for singular and plural (Spanish: and for both genders); the same on both sides is enough.
-
-    >>> [stem(w) for w in ("opacities", "masses", "effusions", "atelectasis", "lung")]
-    ['opacity', 'mass', 'effusion', 'atelectasis', 'lung']
-    >>> stem("aumentadas", "es") == stem("aumentado", "es")
-    True
-    """
-    if language == "es":
-        for ending in ("es", "s"):
-            if word.endswith(ending) and len(word) > len(ending) + 3:
-                word = word[: -len(ending)]
-                break
-        return word[:-1] if word[-1] in "aeo" and len(word) > 4 else word
-    if len(word) > 4 and word.endswith("ies"):
-        return word[:-3] + "y"
-    if len(word) > 4 and word.endswith(("sses", "xes", "ches", "shes")):
-        return word[:-2]
-    if len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
-        return word[:-1]
-    return word
-
-
-def words(text: str, language: str = "en") -> tuple[str, ...]:
-    """The stemmed words of a text."""
-    return tuple(stem(word, language) for word in WORD.findall(fold(text)))
-
-
-@lru_cache(maxsize=65536)
-def parts(phrase: str, language: str = "en") -> tuple[tuple[tuple[str, ...], ...], ...]:
-    """A phrase as parts between which words may stand; each part as all its wordings.
-
-    >>> parts("effusion|pleural_fluid ... left")
-    ((('effusion',), ('pleural', 'fluid')), (('left',),))
-    >>> parts("small? effusion")
-    ((('small', 'effusion'), ('effusion',)),)
-
-    Raises InputError for a part without words, or a phrase that stands for too many wordings.
-    """
-    found, total = [], 1
-    for piece in phrase.split(GAP):
-        places = [_place(word, language) for word in piece.split()]
-        for place in places:
-            total *= len(place)
-        if total > MOST_WORDINGS:
-            raise InputError(f"stands for more than {MOST_WORDINGS} wordings")
-        made = {tuple(w for choice in chosen for w in choice): None for chosen in product(*places)}
-        if () in made:
-            raise InputError("has no words before, after or between its gaps")
-        found.append(tuple(made))
-    return tuple(found)
-
-
-def wordings(phrase: str, language: str = "en") -> tuple[tuple[tuple[str, ...], ...], ...]:
-    """All wordings of a phrase, each a sequence of parts.
-
-    >>> wordings("heart|cardiac_shadow ... enlarged")
-    ((('heart',), ('enlarged',)), (('cardiac', 'shadow'), ('enlarged',)))
-    """
-    return tuple(product(*parts(phrase, language)))
-
-
-def _place(word: str, language: str) -> list[tuple[str, ...]]:
-    optional = word.endswith("?")
-    found = [words(choice.replace("_", " "), language) for choice in word.removesuffix("?").split("|")]
-    if not all(found):
-        raise InputError(f"has an empty alternative in {word!r}")
-    return [*found, ()] if optional else found
-
-
-def parents_of(dictionary: Dictionary, keys: Iterable[str]) -> set[str]:
-    """Findings and all that they imply upwards."""
-    found = set(keys)
-    for key in tuple(found):
-        found |= set(dictionary.ancestors(key))
-    return found
-
-
-def by_region(dictionary: Dictionary) -> dict[str, list[Finding]]:
-    """Findings grouped by body region."""
-    found: dict[str, list[Finding]] = defaultdict(list)
-    for one in dictionary:
-        found[one.region].append(one)
-    return dict(found)
-
-
-# -- SNOMED CT check digit --------------------------------------------------------------------------
-
-_D = ("0123456789", "1234067895", "2340178956", "3401289567", "4012395678", "5987604321", "6598710432",
-      "7659821043", "8765932104", "9876543210")  # fmt: skip
-_P = ("0123456789", "1576283094", "5803796142", "8916043527", "9453126870", "4286573901", "2793806415",
-      "7046913258")  # fmt: skip
-
-
-def verhoeff(number: str) -> bool:
-    """Whether the last digit checks the others (Verhoeff 1969), as in every SNOMED CT identifier.
-
-    >>> verhoeff("60046008"), verhoeff("60046009")
-    (True, False)
-    """
-    check = 0
-    for place, digit in enumerate(reversed(number)):
-        check = int(_D[check][int(_P[place % 8][int(digit)])])
-    return check == 0
+            if not isinstance(name, str):
+                yield Problem(f"{where}.absent", f"{SHORT.repr(name)} is no text", "Give ids of findings")
+            elif name not in ids:
+                yield Problem(f"{where}.absent", f"{name!r} is no finding.{nearest(name, ids)}", "Mend it")

@@ -27,13 +27,10 @@ from radfoundry.text.llm_cache import Cache, key_of
 from radfoundry.text.llm_guard import neutral, suspicious
 from radfoundry.text.llm_ledger import Ledger
 from radfoundry.text.llm_prompts import Chunk, Prompt
-from radfoundry.text.mentions import Extraction, Report, strongest
+from radfoundry.text.mentions import MOST_CHARACTERS, Extraction, Report, strongest
 
 CODE_VERSION = 1
 """Raised whenever the same answer would give other findings, or the same report another request."""
-
-MOST_CHARACTERS = 2_000_000
-"""Of a report; a longer one is none."""
 
 FORMATS = ("json_schema", "json_object", "none")
 """Ways to ask for JSON, the strictest first. What the endpoint refuses is not tried again."""

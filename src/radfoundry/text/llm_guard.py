@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from radfoundry.text.findings import fold
+from radfoundry.text.phrases import fold
 
 MOST_EVIDENCE = 600
 """Characters. More is no quotation of a finding but of the report."""

@@ -17,9 +17,10 @@ from typing import Any
 
 from radfoundry.errors import InputError, UnknownName
 from radfoundry.registry import nearest
-from radfoundry.text.findings import GAP, Dictionary, Finding, by_region
+from radfoundry.text.findings import Dictionary, Finding
 from radfoundry.text.llm_answers import parse, schema
 from radfoundry.text.llm_guard import fence, locate, neutral
+from radfoundry.text.phrases import GAP
 
 FOLDER = Path(__file__).parent / "prompts"
 MOST_BYTES = 200_000
@@ -147,7 +148,7 @@ def chunks(dictionary: Dictionary, most: int) -> list[Chunk]:
     if most < 1:
         raise ValueError(f"a chunk needs at least one finding, not {most}")
     made: list[list[Finding]] = []
-    for region in by_region(dictionary).values():
+    for region in dictionary.by_region().values():
         if made and len(made[-1]) + len(region) <= most:
             made[-1] += region
         else:

@@ -70,9 +70,7 @@ class LocalModel:
             began = time.monotonic()
             try:
                 answer = server.handle_chat_completions(body)
-            except (
-                ValueError
-            ):  # a grammar that cannot be made from the schema; the message may repeat the request
+            except ValueError:  # no grammar can be made from the schema; its message may repeat the request
                 answer = {"error": {"code": 400, "type": "invalid_request_error"}}
             except RuntimeError as cause:
                 raise RadfoundryError(f"{self.path.name} gave no answer. Load it anew") from cause
@@ -112,7 +110,7 @@ def check_gguf(path: Path) -> Path:
         with path.open("rb") as file:
             head = file.read(16)
     except (OSError, ValueError) as cause:  # ValueError: a NUL in the path
-        raise WeightsError(f"{path!r} cannot be read. Give the path of a GGUF file") from cause
+        raise WeightsError(f"{str(path)!r} cannot be read. Give the path of a GGUF file") from cause
     if head[:4] != b"GGUF" or len(head) < 16:
         raise WeightsError(f"{path} is no GGUF file. Convert the model, or download its GGUF")
     number, tensors = struct.unpack("<IQ", head[4:])

@@ -6,11 +6,13 @@ a verbatim span of the report. What a report does not speak of has no entry.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
-from radfoundry.errors import TableError
+from radfoundry.errors import TableError, UnknownName
+from radfoundry.registry import nearest
 from radfoundry.text.findings import Dictionary
 
 if TYPE_CHECKING:
@@ -21,7 +23,8 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 Laterality = Literal["", "left", "right", "bilateral"]
 Severity = Literal["", "mild", "moderate", "severe"]
 
-FORMAT = 1
+MOST_CHARACTERS = 2_000_000
+"""Of one report; a longer one is refused, not cut."""
 COLUMNS = ("report_id", "finding", "status", "evidence", "start", "end", "laterality", "severity",
            "extractor", "extractor_version")  # fmt: skip
 
@@ -91,7 +94,12 @@ def strongest(mentions: Iterable[Mention]) -> tuple[Mention, ...]:
         known = best.get(one.finding)
         if known is None or RANK[one.status] > RANK[known.status]:
             best[one.finding] = one
-    return tuple(sorted(best.values(), key=lambda m: (m.start, m.end, m.finding)))
+    return in_text_order(best.values())
+
+
+def in_text_order(mentions: Iterable[Mention]) -> tuple[Mention, ...]:
+    """By the place of their evidence."""
+    return tuple(sorted(mentions, key=lambda m: (m.start, m.end, m.finding)))
 
 
 def table(extractions: Iterable[Extraction], extractor: str, version: str) -> pd.DataFrame:
@@ -110,39 +118,70 @@ def table(extractions: Iterable[Extraction], extractor: str, version: str) -> pd
     return found.astype({"start": "int64", "end": "int64"}) if len(found) else found
 
 
+NEEDED = ("report_id", "finding", "status")
+HEADER = re.compile(r"(?!.*\d{3})[^\W\d][\w -]{0,29}")
+"""A name of a column; hardly an identifier or a sentence."""
+PLAIN = re.compile(r"(?=.{1,40}$)[a-z]+(?:_[a-z]+)*")
+"""A word as ids of findings are: a value that a message may repeat."""
+
+
 def check(
     found: pd.DataFrame, dictionary: Dictionary | None = None, *, name: str = "findings"
 ) -> pd.DataFrame:
     """A findings table as anybody may have written it, with text where text belongs.
 
-    Needed: report_id, finding, status. TableError names the first wrong row and column.
+    Needed: report_id, finding, status. TableError, or UnknownName for a finding that the dictionary lacks,
+    names the first wrong row and column, and the value where it is a plain word.
     """
-    for column in ("report_id", "finding", "status"):
+    for column in NEEDED:
         if column not in found:
-            raise TableError(
-                f"{name} has no column {column!r}. It has: {', '.join(map(str, found.columns[:12]))}"
-            )
+            raise TableError(f"{name} has no column {column!r}. {column_names(found.columns)}")
     found = found.copy()
-    for column in ("report_id", "finding", "status"):
-        empty = found[column].isna().to_numpy().nonzero()[0]
-        if len(empty):
-            raise TableError(f"{name}: row {empty[0] + 2}: {column} is empty")
+    for column in NEEDED:
+        row = _first(found[column].isna())
+        if row is not None:
+            raise TableError(f"{name}: row {row + 2}: {column} is empty")
         found[column] = found[column].astype(str).str.strip()
-    wrong = (~found["status"].isin(STATUSES)).to_numpy().nonzero()[0]
-    if len(wrong):
-        raise TableError(
-            f"{name}: row {wrong[0] + 2}: status {found['status'].iloc[wrong[0]]!r}. "
-            f"Use one of: {', '.join(STATUSES)}"
+    row = _first(~found["status"].isin(STATUSES))
+    if row is not None:
+        status = _shown(found["status"].iloc[row])
+        raise TableError(f"{name}: row {row + 2}: status{status} is none of: {', '.join(STATUSES)}")
+    row = None if dictionary is None else _first(~found["finding"].isin(set(dictionary.findings)))
+    if dictionary is not None and row is not None:
+        finding = found["finding"].iloc[row]
+        hint = nearest(finding, dictionary.findings) if _shown(finding) else ""
+        raise UnknownName(
+            f"{name}: row {row + 2}: finding{_shown(finding)} is not in {dictionary.name}.{hint} "
+            f"It has {len(dictionary)}: radfoundry reports dictionary {dictionary.name}"
         )
-    if dictionary is not None:
-        strange = (~found["finding"].isin(set(dictionary.findings))).to_numpy().nonzero()[0]
-        if len(strange):
-            dictionary[found["finding"].iloc[strange[0]]]  # raises UnknownName with the nearest
-    twice = found.duplicated(["report_id", "finding"]).to_numpy().nonzero()[0]
-    if len(twice):
-        row = found.iloc[twice[0]]
-        raise TableError(f"{name}: row {twice[0] + 2}: {row['finding']} of one report occurs twice. Keep one")
+    row = _first(found.duplicated(["report_id", "finding"]))
+    if row is not None:
+        finding = found["finding"].iloc[row] if _shown(found["finding"].iloc[row]) else "a finding"
+        raise TableError(f"{name}: row {row + 2}: {finding} of one report occurs twice. Keep one")
     for column in COLUMNS:
         if column not in found:
             found[column] = -1 if column in ("start", "end") else ""
     return found
+
+
+def column_names(columns: Iterable[object]) -> str:
+    """What columns a table has, for a message; without them where the first row may be a report.
+
+    >>> column_names(["id", "befund"]), column_names(["4711", "Small left effusion."])
+    ('It has: id, befund', 'Its first row does not look like names of columns: add a header')
+    """
+    names = [str(one) for one in columns]
+    if all(HEADER.fullmatch(one) for one in names):
+        return f"It has: {', '.join(names[:12])}"
+    return "Its first row does not look like names of columns: add a header"
+
+
+def _first(which: pd.Series) -> int | None:
+    """Number of the first row that is meant, from 0."""
+    rows = which.to_numpy().nonzero()[0]
+    return int(rows[0]) if len(rows) else None
+
+
+def _shown(value: str) -> str:
+    """A value for a message, or nothing where it may be an identifier or report text (swapped columns)."""
+    return f" {value!r}" if PLAIN.fullmatch(value) else ""

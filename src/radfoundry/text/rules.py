@@ -15,13 +15,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+from radfoundry.errors import InputError
 from radfoundry.optional import require
 from radfoundry.text.context import Context, of_language
-from radfoundry.text.findings import WORD, Dictionary, fold, parts, stem, words
+from radfoundry.text.findings import Dictionary
 from radfoundry.text.mentions import Extraction, Laterality, Mention, Report, Severity, Status, strongest
+from radfoundry.text.phrases import WORD, fold, parts, stem, words
 from radfoundry.text.sections import COUNTED, Splitter
 
-CODE_VERSION = 1
+CODE_VERSION = 2
 GAP_WORDS = 6
 """So many words may stand in a gap of a phrase."""
 MOST_WORDS = 300
@@ -60,6 +62,10 @@ class _Hit:
     def size(self) -> int:
         return sum(b - a for a, b in self.spans)
 
+    def words(self) -> Iterator[int]:
+        """Numbers of its words; those in its gaps are not."""
+        return (word for a, b in self.spans for word in range(a, b))
+
     def covers(self, other: _Hit) -> bool:
         return all(any(a <= c and d <= b for a, b in self.spans) for c, d in other.spans)
 
@@ -81,16 +87,21 @@ class Rules:
     def __init__(self, dictionary: Dictionary, *, context: Context | None = None) -> None:
         """context: rules of the language; those of the package for the dictionary's language when None.
 
-        Raises MissingExtra without pyahocorasick.
+        Raises MissingExtra without pyahocorasick, InputError for rules of another language.
         """
         self.dictionary = dictionary
         self.context = context or of_language(dictionary.language)
+        if self.context.language != dictionary.language:
+            raise InputError(
+                f"the context rules are in {self.context.language!r} and {dictionary.name} in "
+                f"{dictionary.language!r}. Both need the same `language:`"
+            )
         self.splitter = Splitter(self.context)
         self._language = dictionary.language
         self._phrases: list[_Phrase] = []
         self._keys: dict[str, list[tuple[str, Any]]] = defaultdict(list)
         for finding in dictionary:
-            for phrase in finding.synonyms or (finding.name,):
+            for phrase in finding.phrases:
                 self._add(phrase, "finding", (finding.id,))
             for phrase in finding.exclusions:
                 self._add(phrase, "exclusion", (finding.id,))
@@ -153,14 +164,14 @@ class Rules:
 
     def _sentence(self, text: str, folded: str, spans: list[tuple[int, int]]) -> list[Mention]:
         stems = [stem(folded[a:b], self._language) for a, b in spans]
-        line = _Line(text, spans, f" {' '.join(stems)} ")
+        line = _Line(text, spans)
         pieces: dict[tuple[int, int], list[tuple[int, int]]] = {}
         ends: list[int] = []
         place = 0
         for one in stems:
             place += len(one) + 1
             ends.append(place)
-        for at, (size, payload) in self._automaton.iter(line.joined):
+        for at, (size, payload) in self._automaton.iter(f" {' '.join(stems)} "):
             last = bisect_left(ends, at) + 1
             for kind, value in payload:
                 if kind == "part":
@@ -171,7 +182,7 @@ class Rules:
         if not any(hit.phrase.kind != "exclusion" for hit in hits):
             return []
         line.settle([hit.first for hit in hits])
-        return [m for hit in _longest(hits) for m in self._mentions(hit, line)]
+        return [m for hit in self._narrowest(_longest(hits)) for m in self._mentions(hit, line)]
 
     def _hits(self, pieces: dict[tuple[int, int], list[tuple[int, int]]], line: _Line) -> Iterator[_Hit]:
         for (number, place), spans in pieces.items():
@@ -194,6 +205,20 @@ class Rules:
                 else:
                     yield _Hit(phrase, tuple(chain))
 
+    def _narrowest(self, hits: list[_Hit]) -> list[_Hit]:
+        """Without wider findings said by the words of a narrower one: "degenerative changes of the spine"."""
+        if len(hits) < 2:
+            return hits
+        said: dict[int, set[str]] = defaultdict(set)
+        for hit in hits:
+            if hit.phrase.kind == "finding":
+                for word in hit.words():
+                    said[word].update(self.dictionary.ancestors(hit.phrase.findings[0]))
+        return [
+            hit for hit in hits
+            if hit.phrase.kind != "finding" or not any(hit.phrase.findings[0] in said[w] for w in hit.words())
+        ]  # fmt: skip
+
     def _mentions(self, hit: _Hit, line: _Line) -> Iterator[Mention]:
         status = line.status(hit)
         if hit.phrase.kind == "normal":
@@ -213,25 +238,21 @@ def _longest(hits: Sequence[_Hit]) -> list[_Hit]:
     at: dict[int, list[_Hit]] = defaultdict(list)
     kept = []
     for hit in by_size:
-        rivals = at.get(hit.first, ())
-        shadowed = any(
-            r.covers(hit)
-            and (
-                r.phrase.findings == hit.phrase.findings
-                if r.phrase.kind == "exclusion" or r.size == hit.size
-                else True
-            )
-            and r.phrase.kind != "normal"
-            for r in rivals
-        )
-        if shadowed:
+        if any(_shadows(rival, hit) for rival in at.get(hit.first, ())):
             continue
-        for a, b in hit.spans:
-            for word in range(a, b):
-                at[word].append(hit)
+        for word in hit.words():
+            at[word].append(hit)
         if hit.phrase.kind != "exclusion":
             kept.append(hit)
     return sorted(kept, key=lambda hit: (hit.first, hit.last))
+
+
+def _shadows(rival: _Hit, hit: _Hit) -> bool:
+    """Whether a hit that is as long, or longer, leaves nothing for another to say."""
+    if rival.phrase.kind == "normal" or not rival.covers(hit):
+        return False
+    own = rival.phrase.findings == hit.phrase.findings
+    return own or (rival.phrase.kind != "exclusion" and rival.size > hit.size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,10 +268,9 @@ class _Reach:
 class _Line:
     """One sentence: its words, the marks found in it, and how far each trigger reaches."""
 
-    def __init__(self, text: str, spans: list[tuple[int, int]], joined: str) -> None:
+    def __init__(self, text: str, spans: list[tuple[int, int]]) -> None:
         self.text = text
         self.spans = spans
-        self.joined = joined
         self.marks: dict[str, list[tuple[int, int, Any]]] = defaultdict(list)
         self.reach: dict[str, list[_Reach]] = defaultdict(list)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from radfoundry.text.context import Context
-from radfoundry.text.findings import fold
+from radfoundry.text.phrases import fold
 
 COUNTED = ("findings", "impression", "")
 """Sections whose statements are findings; "" is text under no header."""

@@ -13,6 +13,8 @@ depends_on = None
 
 def upgrade() -> None:
     """Make the three tables."""
+    # Written out column by column, and not taken from `monitor.schema`: this is what the first release made,
+    # whatever the tables have become since.
     op.create_table(
         "ingest",
         sa.Column("id", sa.Integer, primary_key=True),
