@@ -249,6 +249,7 @@ def test_without_annotations_and_dates_the_page_says_what_is_lacking(files: Path
     assert "1 drafts have no radiologist's report and were left out." in said
     assert not (tmp_path / "m.sqlite").exists() and "alarms" not in sections(run)
     assert not [e for e in json.loads((run / "metrics.json").read_text()) if "corrected" in e["name"]]
+    assert "corrected" not in sections(run)["drafts"]["columns"]
     assert MARK not in (run / "report.html").read_text() + json.dumps(sections(run))
 
 

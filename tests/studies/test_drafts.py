@@ -509,6 +509,7 @@ def test_charts_are_printed_drawn_and_written(
     [
         (["--stream", "others"], "no stream 'others' there. It has: drafts"),
         (["--baseline-weeks", "1"], "--baseline-weeks must be at least 2"),
+        (["--baseline-weeks", "300"], "a baseline of 300 weeks leaves none of"),
         (["--arl0", "0"], "--arl0 must be at least 2"),
         (["--alpha", "2"], "--alpha must lie between 0 and 1"),
     ],

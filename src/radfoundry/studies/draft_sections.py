@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
 SHOWN_PAIRS = 12
 SHOWN_CHARACTERS = 4000
+CORRECTED = (
+    "Corrected: for its sensitivity and specificity on annotated texts, with their uncertainty, its errors "
+    "on the two texts taken as independent. "
+)
 
 
 def pick(rows: Sequence[Estimate], name: str, subgroup: str | None = None) -> Estimate | None:
@@ -117,17 +121,18 @@ def comparison(
         for name in ("omission_rate", "invention_rate"):
             raw = pick(rows, name, level)
             line += [raw.n if raw else 0, words(raw)]
-            line.append(words(pick(corrected, f"{name}_corrected", level)) if corrected else "–")
+            if corrected:
+                line.append(words(pick(corrected, f"{name}_corrected", level)))
         body.append(line)
+    both = ["corrected"] if corrected else []
     run.section(
         "Omissions and inventions", kind="table", key="drafts",
-        columns=["criticality", "in reports", "omission, as read", "corrected", "in drafts",
-                 "invention, as read", "corrected "],
+        columns=["criticality", "in reports", "omission, as read", *both, "in drafts", "invention, as read",
+                 *(f"{word} " for word in both)],
         rows=body,
-        caption="As read: with the extractor's own errors in both texts. Corrected: for its sensitivity and "
-        "specificity on annotated texts, with their uncertainty, its errors on the two texts taken as "
-        "independent. Intervals by bootstrap of reports. Omission rate is 1 - sensitivity of the draft, "
-        "invention rate 1 - PPV.",
+        caption="As read: with the extractor's own errors in both texts. " + (CORRECTED if corrected else "")
+        + "Intervals by bootstrap of reports. Omission rate is 1 - sensitivity of the draft, invention rate "
+        "1 - PPV.",
     )  # fmt: skip
     groups = ["normal reports", "abnormal reports", *strata]
     table = []

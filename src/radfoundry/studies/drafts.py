@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from radfoundry.monitor.chart import Chart
     from radfoundry.monitor.charts import Stratified
     from radfoundry.monitor.records import Event
-    from radfoundry.monitor.series import Series
+    from radfoundry.monitor.series import Baseline, Series
     from radfoundry.text.reading import Reports
 
 Match = Literal["related", "exact"]
@@ -263,10 +263,9 @@ def charts(
     Raises NotEnoughData.
     """
     from radfoundry.monitor.charts import cusum, ewma, p_chart
-    from radfoundry.monitor.series import baseline
 
     series = weeks(outcomes, watch, "view")
-    base = baseline(series, baseline_weeks, overdispersed=True)
+    base = in_control(series, baseline_weeks)
     return {
         "p": p_chart(series, base, alpha=alpha, name=watch.name),
         "ewma": ewma(series, base, rng=rng, arl0=arl0, name=watch.name),
@@ -281,13 +280,24 @@ def charts_by(
     """The CUSUM of one watch for each value of view, site or model version."""
     from radfoundry.monitor.charts import by as of_each
     from radfoundry.monitor.charts import cusum
-    from radfoundry.monitor.series import baseline
 
     def chart(own: Series) -> Chart:
-        base = baseline(own, baseline_weeks, overdispersed=True)
+        base = in_control(own, baseline_weeks)
         return cusum(own, base, rng=rng, arl0=arl0, name=f"{watch.name}, {own.strata[0]}")
 
     return of_each(weeks(outcomes, watch, by), chart)
+
+
+def in_control(series: Series, baseline_weeks: int) -> Baseline:
+    """The rate of the first weeks. Raises NotEnoughData where no week is left to watch."""
+    from radfoundry.monitor.series import baseline
+
+    if baseline_weeks >= len(series.start):
+        raise NotEnoughData(
+            f"a baseline of {baseline_weeks} weeks leaves none of {len(series.start)} to watch. Take a "
+            "shorter --baseline-weeks"
+        )
+    return baseline(series, baseline_weeks, overdispersed=True)
 
 
 def weeks(outcomes: pd.DataFrame, watch: Watch, by: str) -> Series:
