@@ -64,5 +64,10 @@ def test_panels_share_axes_and_keep_empty_weeks() -> None:
     assert one.get_ylim() == two.get_ylim() and two.get_title(loc="left") == "portable"
     assert list(table.columns[:2]) == ["panel", "start"] and len(table) == 160
     assert len(one.lines[0].get_xdata()) == 79
+    base = baseline(weeks, 40)
+    mixed = {"p-chart": p_chart(weeks, base), "CUSUM": cusum(weeks, base, rng=rng(), limit=5, paths=50)}
+    assert mixed["CUSUM"].alarm.any()
+    words = [text.get_text() for text in chart_panels(mixed)[0].legends[0].get_texts()]
+    assert words == ["limits", "alarm", "estimated change"]  # what the line is stands at the axes
     with pytest.raises(NotEnoughData, match="no chart to draw"):
         chart_panels({})

@@ -73,6 +73,8 @@ def made(*entries: object, **more: object) -> dict:
         (made({**ONE, "parent": ["nodule"]}, TWO), "parent ['nodule'] is no text"),
         (made({**ONE, "criticality": "urgent"}), "Use one of: critical, significant, minor, normal variant"),
         (made({**ONE, "synonims": []}), "unknown entry 'synonims'. Did you mean 'synonyms'"),
+        (made({**ONE, "id": "p"}), "of 2 to 61 characters. Such as"),
+        (made({**ONE, "parent": "zzzzzzzz"}), "is no finding. Add the parent"),
         (made({**ONE, "id": "Pleural effusion"}), "is not lower case with underscores"),
         (made({k: v for k, v in ONE.items() if k != "region"}), "region is missing"),
         (made({**ONE, "synonyms": "effusion"}), "is no list"),

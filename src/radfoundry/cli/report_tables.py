@@ -20,6 +20,7 @@ from radfoundry.evaluate.finding_cells import Cells
 from radfoundry.evaluate.findings import ALL_NEGATIVE
 from radfoundry.evaluate.findings import validate as judge
 from radfoundry.studies import drafts
+from radfoundry.studies.draft_sections import chart_name
 from radfoundry.studies.draft_sections import words as spelled
 from radfoundry.text import extractors, mentions
 from radfoundry.text.ensemble import Ballot, Ensemble, review
@@ -238,7 +239,7 @@ def _draw(folder: Path, drawn: dict[str, dict[str, Any]]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, kinds in drawn.items():
         if kinds:
-            figure, data = chart_panels(kinds)
+            figure, data = chart_panels({chart_name(kind): one for kind, one in kinds.items()})
             stem = folder / "_".join(name.replace(",", "").split())
             save(figure, stem)
             data.to_csv(stem.with_suffix(".csv"), index=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import pandas as pd
@@ -66,7 +66,7 @@ def chart_panels(charts: Mapping[str, Chart], *, columns: int = 3) -> Drawing:
         _dates(axes)
         if len(kinds) > 1:
             axes.set_ylabel(TITLES[chart.kind], fontsize=9)
-    _legend(figure, panels[0])
+    _legend(figure, *panels[: len(charts)], without=set(WORDS.values()) if len(kinds) > 1 else set())
     for axes in panels[len(charts) :]:
         axes.set_visible(False)
     if len(kinds) == 1:
@@ -125,8 +125,11 @@ def _beyond(chart: Chart, values: np.ndarray) -> np.ndarray:
     return np.abs(values) > chart.limit
 
 
-def _legend(figure: Figure, axes: Axes) -> None:
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper right", ncols=4, handlelength=1.6,
+def _legend(figure: Figure, *panels: Axes, without: Collection[str] = ()) -> None:
+    """Each word of the panels once. without: words that the axes of the panels say."""
+    entries = {word: handle for axes in panels for handle, word in zip(*axes.get_legend_handles_labels())
+               if word not in without}  # fmt: skip
+    figure.legend(list(entries.values()), list(entries), loc="outside upper right", ncols=4, handlelength=1.6,
                   fontsize=9.5)  # fmt: skip
 
 

@@ -4,11 +4,12 @@ Question. Drafts written by a vision-language model reach radiologists. Compared
 radiologist then wrote, which findings does the draft omit or invent, and does that get worse?
 
 Methods. An extractor reads findings of a dictionary, each with a criticality, in reports and drafts alike. It
-is first validated against annotated reports: sensitivity, specificity, PPV and F1 by finding, criticality and
-report, with Wilson and report-clustered bootstrap intervals, beside the baseline that calls everything
-absent. Of several extractors the one with the higher micro F1 on one half of the annotated reports is taken
-and judged on the other half. Drafts are then compared with reports: omissions (1 - sensitivity) and
-inventions (1 - PPV), normal and abnormal reports apart, as read and corrected for the extractor's own error.
+is first validated against annotated reports, where there are any: sensitivity, specificity, PPV and F1 by
+finding, criticality and report, with Wilson and report-clustered bootstrap intervals, beside the baseline
+that calls everything absent. Of several extractors the one with the higher micro F1 on one half of the
+annotated reports is taken and judged on the other half. Drafts are then compared with reports: omissions (1 -
+sensitivity) and inventions (1 - PPV), normal and abnormal reports apart, as read and, where the extractor was
+validated, corrected for its own error.
 
 Over time. Each pair becomes an event of the monitor (SQL). Weekly rates are charted by p-chart, EWMA and
 CUSUM with stated false-alarm rates, standardised to the baseline's mix of views; and by view, site and model

@@ -164,8 +164,8 @@ def comparison(
 def _question(pairs: Pairs, cells: Cells) -> str:
     positive, size = int(cells.counts[1].sum()), max(int(cells.counts.sum()), 1)
     return (
-        f"{len(pairs)} drafts are compared with the radiologists' reports of the same examinations, over "
-        f"{len(cells.findings)} findings; {positive} findings stand in the reports "
+        f"{len(pairs):,} drafts are compared with the radiologists' reports of the same examinations, over "
+        f"{len(cells.findings)} findings; {positive:,} findings stand in the reports "
         f"({positive / size:.2%} of all cells). A draft that says nothing would agree in "
         f"{1 - positive / size:.1%} of the cells."
     )
@@ -294,11 +294,11 @@ def charts(run: Run, shown: Mapping[str, Mapping[str, Chart]], by: Mapping[str, 
     for watch, kinds in shown.items():
         key = "chart_" + "_".join(watch.replace(",", "").split())
         run.save_figure(
-            key, *chart_panels({_kind(k): c for k, c in kinds.items()}), title=f"Weekly: {watch}",
+            key, *chart_panels({chart_name(k): c for k, c in kinds.items()}), title=f"Weekly: {watch}",
             caption="False alarms: "
-            + "; ".join(f"{_kind(k)} {_false_alarms(c)}" for k, c in kinds.items()) + ".",
+            + "; ".join(f"{chart_name(k)} {_false_alarms(c)}" for k, c in kinds.items()) + ".",
         )  # fmt: skip
-        rows += [[watch, _kind(k), *_said(c)] for k, c in kinds.items()]
+        rows += [[watch, chart_name(k), *_said(c)] for k, c in kinds.items()]
     for name, found in by.items():
         if found.charts:
             word = name.replace("_", " ")
@@ -329,7 +329,7 @@ def _chart_notes(run: Run, shown: Mapping[str, Mapping[str, Chart]]) -> None:
         told: dict[str, list[str]] = {}
         for kind, chart in kinds.items():
             for note in chart.notes:
-                told.setdefault(note, []).append(_kind(kind))
+                told.setdefault(note, []).append(chart_name(kind))
         rows += [[watch, ", ".join(names), note] for note, names in told.items()]
     if rows:
         run.section(
@@ -338,7 +338,8 @@ def _chart_notes(run: Run, shown: Mapping[str, Mapping[str, Chart]]) -> None:
         )  # fmt: skip
 
 
-def _kind(kind: str) -> str:
+def chart_name(kind: str) -> str:
+    """A kind of chart as it is called."""
     return {"p": "p-chart", "ewma": "EWMA", "cusum": "CUSUM"}.get(kind, kind)
 
 

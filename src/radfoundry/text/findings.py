@@ -138,7 +138,7 @@ class Problem:
     fix: str
 
     def __str__(self) -> str:
-        stop = "" if self.what.endswith("?") else "."
+        stop = "" if self.what.endswith(("?", ".")) else "."
         return f"{self.where}: {self.what}{stop} {self.fix}"
 
 
@@ -284,7 +284,9 @@ def _entry(entry: Any, number: int) -> Iterator[Problem]:
             yield Problem(where, f"{key} is missing or no text", f"Add `{key}:`")
     if isinstance(entry.get("id"), str) and not ID.fullmatch(entry["id"]):
         yield Problem(
-            where, f"id {entry['id']!r} is not lower case with underscores", "Such as pleural_effusion"
+            where,
+            f"id {entry['id']!r} is not lower case with underscores, of 2 to 61 characters",
+            "Such as pleural_effusion",
         )
     if entry.get("criticality") not in CRITICALITIES:
         level = SHORT.repr(entry.get("criticality"))
