@@ -1,0 +1,111 @@
+"""From logits to honest probabilities: temperature, conformal sets, what is unlike all training data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, logsumexp
+
+RULE_ERRORS = 0.02
+"""Least rate of error that a rule is taken to have: phantoms are kinder to rules than archives are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What one way of looking (tags, pixels, both) was found to need, on series kept from training.
+
+    temperature: divides the logits (Guo et al. 2017). threshold: least probability of a label in the
+    conformal set. energy: above this, a series is unlike the training data (Liu et al. 2020). n: series.
+    """
+
+    temperature: float
+    threshold: float
+    energy: float
+    n: int
+
+
+def log_probabilities(logits: np.ndarray, temperature: float) -> np.ndarray:
+    """(n, classes) log-probabilities."""
+    return log_softmax(logits / temperature, axis=1)
+
+
+def energy(logits: np.ndarray, temperature: float) -> np.ndarray:
+    """(n,) free energy −T·logsumexp(logits / T): low for what the network knows (Liu et al. 2020)."""
+    return -temperature * logsumexp(logits / temperature, axis=1)
+
+
+def fit(logits: np.ndarray, y: np.ndarray, *, alpha: float = 0.05, unlike: float = 0.01) -> Calibration:
+    """Calibration from logits (n, classes) and true indices (n,), of series that trained nothing.
+
+    alpha: share of series whose set may miss the truth. unlike: share of known series that may be called
+    unknown. Raises ValueError without series.
+    """
+    if len(y) == 0:
+        raise ValueError("calibration needs series that were kept from training")
+    rows = np.arange(len(y))
+    found = minimize_scalar(
+        lambda log_t: -log_probabilities(logits, float(np.exp(log_t)))[rows, y].mean(),
+        bounds=(np.log(0.05), np.log(20.0)), method="bounded",
+    )  # fmt: skip
+    temperature = float(np.exp(found.x))
+    right = np.exp(log_probabilities(logits, temperature))[rows, y]
+    return Calibration(
+        temperature,
+        conformal_threshold(right, alpha),
+        float(np.quantile(energy(logits, temperature), 1 - unlike)),
+        len(y),
+    )
+
+
+def conformal_threshold(right: np.ndarray, alpha: float) -> float:
+    """Least probability of a label in a set that misses the truth in at most a share alpha of cases.
+
+    right: (n,) probability of the true label in calibration series. Split conformal prediction with the
+    score 1 − p (Sadinle et al. 2019): the ⌈(n + 1)(1 − alpha)⌉-th smallest score; 0 (every label is in the
+    set) when n is too small for that rank.
+
+    >>> conformal_threshold(np.linspace(0.01, 1.0, 100), 0.1)
+    0.1
+    >>> conformal_threshold(np.array([0.9, 0.8]), 0.1)
+    0.0
+    """
+    scores = np.sort(1.0 - np.asarray(right, float))
+    rank = int(np.ceil((len(scores) + 1) * (1 - alpha)))
+    return 0.0 if rank > len(scores) else float(round(1.0 - scores[rank - 1], 12))
+
+
+def sets(p: np.ndarray, threshold: float) -> list[np.ndarray]:
+    """Indices of the labels in each series' conformal set, most probable first; never empty."""
+    order = np.argsort(-p, axis=1, kind="stable")
+    return [row[: max(int((values >= threshold).sum()), 1)] for row, values in zip(order, p)]
+
+
+def rule_likelihoods(
+    said: Sequence[str | None], truth: Sequence[str], labels: Sequence[str]
+) -> Mapping[str, np.ndarray]:
+    """Rule verdict -> log P(rules say it | label), one value a label, from series kept from training.
+
+    said: what the rules said of each series, None where they abstained. At least a share RULE_ERRORS of each
+    label's verdicts is taken to be wrong, spread over the other labels, plus one pseudo-count a cell.
+    """
+    index = {label: i for i, label in enumerate(labels)}
+    counts = np.zeros((len(labels), len(labels)))
+    for verdict, label in zip(said, truth):
+        if verdict in index and label in index:
+            counts[index[label], index[verdict]] += 1
+    rates = (counts + 1.0 / len(labels)) / (counts.sum(axis=1, keepdims=True) + 1.0)
+    rates = (1 - RULE_ERRORS) * rates + RULE_ERRORS / len(labels)
+    return {label: np.log(rates[:, i]) for label, i in index.items()}
+
+
+def combine(log_p: np.ndarray, rule: np.ndarray | None) -> np.ndarray:
+    """Posterior of one series: the network's log-probabilities and the rules' log-likelihoods, by Bayes.
+
+    The two see the same tags, so this counts shared evidence twice; a verdict that both disagree on stays
+    unsure by decision of the caller, whatever the number.
+    """
+    joint = log_p if rule is None else log_p + rule
+    return np.exp(joint - logsumexp(joint))
