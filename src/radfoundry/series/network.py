@@ -68,6 +68,6 @@ class SeriesNet(nn.Module):
         found = torch.cat([self.phrase(phrases), values, pictures], dim=1)
         known = torch.cat([phrases_known, numbers_known, images_known], dim=1)[..., None]
         tokens = torch.where(known, found, self.missing) + self.place
-        first = self.classes.expand(len(tokens), -1, -1)
+        first = self.classes.expand(tokens.shape[0], -1, -1)
         out = self.layers(torch.cat([first, tokens], dim=1))
         return self.modality(out[:, 0]), self.anatomy(out[:, 1]), out[:, :2].flatten(1)

@@ -1,0 +1,298 @@
+"""Classify series: rules and tag model first, pixels only where those are unsure, one veto at the end.
+
+`classify` walks a folder; `classify_study` takes a study that is already in memory, as a server behind a
+PACS has it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from radfoundry.errors import ReadError
+from radfoundry.series import calibrate, rules
+from radfoundry.series.attributes import anatomy_of, read_attributes
+from radfoundry.series.find import Series, find, from_datasets
+from radfoundry.series.header import SeriesHeader
+from radfoundry.series.labels import OTHER
+from radfoundry.series.model import Logits, Look, SeriesModel
+from radfoundry.series.pixels import Pixels, read_pixels
+from radfoundry.series.tags import TagList, load_tags, read_header
+from radfoundry.series.towers import ImageTower, build
+from radfoundry.series.verdict import RuleVerdict, Verdict
+
+if TYPE_CHECKING:
+    import pydicom
+
+ReadPixels = Literal["auto", "always", "never"]
+EARLY = 0.98
+"""A verdict by header alone, at least so probable and with nothing against it, reads no pixels."""
+SURE = 0.9
+"""Below this a verdict is unsure."""
+THREADS = 2
+BATCH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Classified:
+    """One series and the verdict on it. thumbnail: (rows, columns) uint8, None where no pixels were read."""
+
+    series: Series
+    header: SeriesHeader
+    verdict: Verdict
+    thumbnail: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """Rules, and a model where there is one; called on any number of series, the model is loaded once.
+
+    pixels: auto reads them where the header leaves doubt. use_rules, use_tags: False takes that evidence
+    away, for measuring the rest. thumbnails: read pixels of every series, for a contact sheet; a sure
+    verdict is not changed by them.
+    """
+
+    model: SeriesModel | None = None
+    pixels: ReadPixels = "auto"
+    use_rules: bool = True
+    use_tags: bool = True
+    thumbnails: bool = False
+    tower: ImageTower | None = None
+
+    def __call__(self, series: Sequence[Series], headers: Sequence[SeriesHeader]) -> list[Classified]:
+        """Verdicts in the order of the series, which should hold whole studies: pairs are compared."""
+        said = [rules.decide(header) if self.use_rules else None for header in headers]
+        if self.model is None:
+            verdicts = [_by_rules(h, v) for h, v in zip(headers, said)]
+        else:
+            verdicts = self._judge(headers, said, None, "tags" if self.use_tags else "pixels")
+        wanted = [i for i, verdict in enumerate(verdicts) if self._wants_pixels(verdict)]
+        found = dict(zip(wanted, _read([series[i] for i in wanted])))
+        if self.model is not None and self.pixels != "never":
+            again = [i for i in wanted if self._decides(verdicts[i]) and isinstance(found[i], Pixels)]
+            verdicts = self._with_pixels(verdicts, headers, said, found, again)
+        unread = {i: str(p) for i, p in found.items() if not isinstance(p, Pixels)}
+        verdicts = [_with_problem(v, s.problem, unread.get(i, ""))
+                    for i, (v, s) in enumerate(zip(verdicts, series))]  # fmt: skip
+        verdicts = _doubt_pairs(series, headers, verdicts)
+        pictures = {i: p.thumbnail for i, p in found.items() if isinstance(p, Pixels)}
+        return [Classified(s, h, v, pictures.get(i))
+                for i, (s, h, v) in enumerate(zip(series, headers, verdicts))]  # fmt: skip
+
+    def _decides(self, verdict: Verdict) -> bool:
+        """Whether pixels may change a verdict that was made without them."""
+        if self.pixels == "always" or not self.use_tags:
+            return True
+        return verdict.unsure or (verdict.confidence is not None and verdict.confidence < EARLY)
+
+    def _wants_pixels(self, verdict: Verdict) -> bool:
+        if self.thumbnails:
+            return True
+        return self.model is not None and self.pixels != "never" and self._decides(verdict)
+
+    def _with_pixels(
+        self, verdicts: list[Verdict], headers: Sequence[SeriesHeader], said: Sequence[RuleVerdict | None],
+        found: dict[int, Pixels | str], again: list[int],
+    ) -> list[Verdict]:  # fmt: skip
+        if not again:
+            return verdicts
+        tower = self.tower or _tower(self.model.image_tower)  # type: ignore[union-attr]
+        tokens = [tower.tokens(found[i]) for i in again]  # type: ignore[arg-type]
+        look: Look = "both" if self.use_tags else "pixels"
+        new = self._judge([headers[i] for i in again], [said[i] for i in again], tokens, look)
+        verdicts = list(verdicts)
+        for i, verdict in zip(again, new):
+            verdicts[i] = verdict
+        return verdicts
+
+    def _judge(
+        self, headers: Sequence[SeriesHeader], said: Sequence[RuleVerdict | None],
+        images: Sequence[np.ndarray] | None, look: Look,
+    ) -> list[Verdict]:  # fmt: skip
+        model = self.model
+        assert model is not None
+        seen = headers if self.use_tags else [None] * len(headers)
+        logits = model.logits(model.tokens(seen, images))
+        return [_verdict(model, h, v, logits, i, look, veto=self.use_rules)
+                for i, (h, v) in enumerate(zip(headers, said))]  # fmt: skip
+
+
+_towers: dict[str, ImageTower] = {}
+
+
+def _tower(name: str) -> ImageTower:
+    """The tower of that name, built once in this process."""
+    if name not in _towers:
+        _towers[name] = build(name)
+    return _towers[name]
+
+
+def _verdict(
+    model: SeriesModel, header: SeriesHeader, said: RuleVerdict | None, logits: Logits, row: int, look: Look,
+    *, veto: bool,
+) -> Verdict:  # fmt: skip
+    """Network and rules joined by Bayes; then the veto."""
+    fitted = model.calibration.get(look) or model.calibration["tags"]
+    own = fitted["modality"]
+    log_p = calibrate.log_probabilities(logits.modality[row : row + 1], own.temperature)[0]
+    label = _label(said)
+    if label and label not in model.modalities:  # the model never learnt it: only the rule can know
+        return replace(_by_rules(header, said), source=f"rules+{_seen(look)}")
+    p = calibrate.combine(log_p, model.rules["modality"][label] if label else None)
+    best = int(p.argmax())
+    candidates = [model.modalities[i] for i in calibrate.sets(np.exp(log_p)[None], own.threshold)[0]]
+    trace = [said.trace] if said else []
+    top = int(log_p.argmax())
+    trace.append(f"{_seen(look)}: {model.modalities[top]} {np.exp(log_p[top]):.2f}")
+    unlike = calibrate.energy(logits.modality[row : row + 1], own.temperature)[0] > own.energy
+    modality, kind = _parts(model.modalities[best])
+    unsure = p[best] < SURE or bool(label and top != best)
+    if unlike and not label:
+        trace.append("unlike all series that the model was trained on")
+        unsure = True
+        if p[best] < SURE:
+            modality, kind = OTHER, "UNKNOWN"
+    overruled = rules.veto(header, modality, kind) if veto else None
+    if overruled is not None:
+        trace.append(overruled.trace)
+        unsure = True
+        if overruled.modality:
+            modality, kind = overruled.modality, overruled.kind
+    final = f"{modality}:{kind}" if kind else modality
+    confidence = float(p[model.modalities.index(final)]) if final in model.modalities else 0.0
+    anatomy, sure_of, why = _anatomy(model, header, logits, row, look, use_tags=veto or look != "pixels")
+    return Verdict(
+        header.uid, modality, kind, anatomy, confidence, sure_of, unsure,
+        f"rules+{_seen(look)}" if label else _seen(look), (*trace, *([why] if why else [])),
+        tuple(dict.fromkeys([final, *candidates])) if final not in candidates else tuple(candidates),
+        read_attributes(header),
+    )  # fmt: skip
+
+
+def _anatomy(
+    model: SeriesModel, header: SeriesHeader, logits: Logits, row: int, look: Look, *, use_tags: bool
+) -> tuple[str, float | None, str]:
+    """(anatomy, its probability, what the header says of it)."""
+    told, why = anatomy_of(header) if use_tags else ("", "")
+    fitted = (model.calibration.get(look) or model.calibration["tags"]).get("anatomy")
+    if fitted is None:
+        return told or OTHER, None, why
+    log_p = calibrate.log_probabilities(logits.anatomy[row : row + 1], fitted.temperature)[0]
+    p = calibrate.combine(log_p, model.rules["anatomy"].get(told))
+    return model.anatomies[int(p.argmax())], float(p.max()), why
+
+
+def _by_rules(header: SeriesHeader, said: RuleVerdict | None) -> Verdict:
+    """What rules alone know; without a verdict of theirs a series is of unknown kind, and unsure."""
+    anatomy, why = anatomy_of(header)
+    traces = tuple(part for part in (said.trace if said else "no rule speaks", why) if part)
+    return Verdict(
+        header.uid, said.modality if said else OTHER, said.kind if said else "UNKNOWN", anatomy or OTHER,
+        unsure=said is None, source="rules", trace=traces, candidates=(_label(said),) if said else (),
+        attributes=read_attributes(header),
+    )  # fmt: skip
+
+
+def _label(said: RuleVerdict | None) -> str:
+    if said is None:
+        return ""
+    return f"{said.modality}:{said.kind}" if said.kind else said.modality
+
+
+def _parts(label: str) -> tuple[str, str]:
+    """("other", "BOLD") of "other:BOLD"; the kind is "" where there is none."""
+    modality, _, kind = label.partition(":")
+    return modality, kind
+
+
+def _seen(look: Look) -> str:
+    return "tags+pixels" if look == "both" else look
+
+
+def _read(series: Sequence[Series]) -> list[Pixels | str]:
+    """Slices of each series, or why there are none; files are read by several threads."""
+
+    def one(item: Series) -> Pixels | str:
+        try:
+            return read_pixels(item)
+        except ReadError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(one, series))
+
+
+def _with_problem(verdict: Verdict, problem: str, unread: str) -> Verdict:
+    """What kept a series from being read whole makes its verdict unsure, and is said."""
+    if unread:
+        verdict = replace(verdict, trace=(*verdict.trace, f"pixels not read: {unread}"))
+    if problem:
+        verdict = replace(verdict, trace=(*verdict.trace, problem), unsure=True)
+    return verdict
+
+
+def _doubt_pairs(
+    series: Sequence[Series], headers: Sequence[SeriesHeader], verdicts: list[Verdict]
+) -> list[Verdict]:
+    """Repeats of one T1 protocol in a study may be before and after contrast: both become unsure."""
+    studies: dict[str, list[int]] = {}
+    for i, item in enumerate(series):
+        if item.study:
+            studies.setdefault(item.study, []).append(i)
+    out = list(verdicts)
+    for rows in studies.values():
+        rows.sort(key=lambda i: (series[i].number is None, series[i].number or 0))
+        for pair in rules.contrast_pairs([(headers[i], out[i].modality) for i in rows]):
+            for place in (pair.earlier, pair.later):
+                i = rows[place]
+                traces = (*out[i].trace, pair.trace) if place == pair.later else out[i].trace
+                out[i] = replace(out[i], unsure=True, trace=traces)
+    return out
+
+
+def classify(
+    root: Path | str, model: SeriesModel | None = None, *, pixels: ReadPixels = "auto",
+    tags: TagList | None = None, thumbnails: bool = False, progress: Callable[[int, int], None] | None = None,
+) -> list[Classified]:  # fmt: skip
+    """Verdicts on all series below a folder, in order of study and series number.
+
+    Raises ReadError when the folder does not exist or holds no DICOM. progress(done, of) counts series.
+    """
+    wanted = tags or load_tags()
+    return in_batches(find(Path(root), tags=wanted), wanted, Classifier(model, pixels, thumbnails=thumbnails), progress)
+
+
+def in_batches(
+    series: Sequence[Series], tags: TagList, classifier: Classifier,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Classified]:  # fmt: skip
+    """Classify some dozens of series at a time, a study never parted, so that memory stays bounded."""
+    order = sorted(series, key=lambda s: (s.subject, s.study_date, s.study, s.number is None, s.number or 0, s.uid))
+    out: list[Classified] = []
+    batch: list[Series] = []
+    for i, item in enumerate(order):
+        batch.append(item)
+        last = i + 1 == len(order)
+        if last or (len(batch) >= BATCH and order[i + 1].study != item.study):
+            out += classifier(batch, [read_header(s, tags) for s in batch])
+            batch = []
+            if progress is not None:
+                progress(len(out), len(order))
+    return out
+
+
+def classify_study(
+    datasets: Sequence[pydicom.Dataset], model: SeriesModel | None = None, *, pixels: ReadPixels = "auto",
+    tags: TagList | None = None,
+) -> list[Classified]:  # fmt: skip
+    """Verdicts on the series of a study in memory: data sets as received, with or without pixels.
+
+    Nothing is written, and no patient attribute leaves the data sets but a pseudonym.
+    """
+    wanted = tags or load_tags()
+    return in_batches(from_datasets(datasets, tags=wanted), wanted, Classifier(model, pixels))

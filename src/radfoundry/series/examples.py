@@ -1,0 +1,215 @@
+"""Labelled series to learn from: phantoms drawn in memory, or a folder with a table of labels."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, fields
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from radfoundry.errors import InputError, ReadError
+from radfoundry.series.find import Series, find, from_datasets
+from radfoundry.series.header import SeriesHeader
+from radfoundry.series.labels import OTHER, Labels
+from radfoundry.series.pixels import read_pixels
+from radfoundry.series.tags import TagList, read_header
+from radfoundry.series.towers import build
+from radfoundry.series.train import Examples
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CHUNK = 10
+"""Studies drawn and kept at a time: an interrupted drawing goes on from the last whole chunk."""
+HEADER_FILES = 12
+"""Files a series that are drawn for headers alone: enough to see echoes, b-values and orientations."""
+Progress = Callable[[int, int], None]
+
+
+def from_phantoms(
+    studies: int, tags: TagList, *, pixels: bool, seed: int = 0, tower: str = "efficientnet-lite0",
+    store: Path | None = None, workers: int = 1, progress: Progress | None = None, **how: Any,
+) -> Examples:  # fmt: skip
+    """Series of `studies` phantom studies; study i is the same whatever their number.
+
+    pixels: with the image tower's tokens of every series, else headers alone, which is much faster. store:
+    folder where chunks are kept. how: vendor, anatomy and corruption, as `phantom_series.draw_study` takes.
+    """
+    starts = list(range(0, studies, CHUNK))
+    work = partial(_chunk, studies=studies, tags=tags, pixels=pixels, seed=seed, tower=tower, store=store, how=how)
+    parts: list[Examples] = []
+    if workers > 1 and len(starts) > 1:
+        with ProcessPoolExecutor(workers) as pool:
+            for part in pool.map(work, starts):
+                parts.append(part)
+                _tell(progress, parts, len(starts))
+    else:
+        for start in starts:
+            parts.append(work(start))
+            _tell(progress, parts, len(starts))
+    return sum(parts[1:], parts[0]) if parts else Examples([], [], [], [], [])
+
+
+def _tell(progress: Progress | None, parts: Sequence[Examples], total: int) -> None:
+    if progress is not None:
+        progress(len(parts), total)
+
+
+def _chunk(
+    start: int, *, studies: int, tags: TagList, pixels: bool, seed: int, tower: str, store: Path | None,
+    how: Mapping[str, Any],
+) -> Examples:  # fmt: skip
+    from radfoundry.datasets import phantom_series
+    from radfoundry.encoders.weights import text_digest
+
+    stop = min(start + CHUNK, studies)
+    name = text_digest(phantom_series.CODE_VERSION, tags, pixels, seed, tower if pixels else "", sorted(how.items()))
+    path = store / f"phantoms-{name[:16]}" / f"{start:06d}-{stop:06d}.npz" if store is not None else None
+    if path is not None and path.exists():
+        return read_examples(path)
+    found = Examples([], [], [], [], [])
+    for number in range(start, stop):
+        rng = np.random.default_rng((seed, number))
+        limit = {} if pixels else {"max_files": HEADER_FILES}
+        drawn = phantom_series.draw_study(rng, pixels=pixels, **limit, **how)
+        for item in drawn:
+            found = found + _of_phantom(item, tags, pixels, tower, f"phantom-{seed}-{number}")
+    if path is not None:
+        write_examples(path, found)
+    return found
+
+
+def _of_phantom(item: Any, tags: TagList, pixels: bool, tower: str, group: str) -> Examples:
+    """The one series of a phantom; several where its data sets say so by their UIDs, all of its label."""
+    series = from_datasets(item.datasets, tags=tags)
+    truth = item.truth
+    label = f"{truth['modality']}:{truth['kind']}" if truth["kind"] else truth["modality"]
+    images = [_tokens(one, tower) if pixels else None for one in series]
+    n = len(series)
+    return Examples([read_header(one, tags) for one in series], images, [label] * n, [truth["anatomy"]] * n, [group] * n)
+
+
+_built: dict[str, Any] = {}
+
+
+def _tokens(series: Series, tower: str) -> np.ndarray | None:
+    """Tokens of the slices; None where no slice can be read, which is then a series known by header alone."""
+    if tower not in _built:
+        _built[tower] = build(tower)
+    try:
+        return _built[tower].tokens(read_pixels(series))
+    except ReadError:
+        return None
+
+
+def from_folder(
+    root: Path, table: Path, tags: TagList, labels: Labels, *, pixels: bool = True,
+    tower: str = "efficientnet-lite0", progress: Progress | None = None,
+) -> Examples:  # fmt: skip
+    """Series below `root` that the table labels: columns series_uid or series_dir, modality, [kind, anatomy].
+
+    Raises InputError for unknown labels (row and column named) and where no series is labelled.
+    """
+    truth = read_labels(table, labels)
+    series = find(root, tags=tags)
+    pairs = [(one, row) for one in series if (row := label_of(one, truth)) is not None]
+    if not pairs:
+        raise InputError(
+            f"{table} labels none of the {len(series)} series below {root}. Its column series_uid must hold "
+            "Series Instance UIDs, or series_dir folders relative to that folder"
+        )
+    out = []
+    for done, (one, (label, anatomy)) in enumerate(pairs, 1):
+        image = _tokens(one, tower) if pixels else None
+        out.append((read_header(one, tags), image, label, anatomy, one.subject or one.study or one.uid))
+        if progress is not None:
+            progress(done, len(pairs))
+    return Examples(*(list(column) for column in zip(*out)))
+
+
+def label_of(series: Series, truth: Mapping[str, tuple[str, str]]) -> tuple[str, str] | None:
+    """(label, anatomy) by series UID, else by the folder that holds the series, the deepest of several."""
+    if series.uid in truth:
+        return truth[series.uid]
+    found = [name for name in truth if series.where == name or series.where.startswith(f"{name}/")]
+    return truth[max(found, key=len)] if found else None
+
+
+def read_labels(table: Path, labels: Labels) -> dict[str, tuple[str, str]]:
+    """Series UID or folder -> (label, anatomy; "" where unknown) of a CSV or Parquet table.
+
+    `other:BOLD` may stand in one column, or `other` and `BOLD` in two. Empty modality: the row is not used.
+    """
+    frame = _frame(table)
+    key = next((name for name in ("series_uid", "uid", "series_dir", "where") if name in frame), None)
+    if key is None or "modality" not in frame:
+        raise InputError(f"{table} needs columns series_uid (or series_dir) and modality; it has {', '.join(frame)}")
+    out: dict[str, tuple[str, str]] = {}
+    for number, row in enumerate(frame.fillna("").astype(str).to_dict("records"), start=2):
+        modality, _, kind = row["modality"].strip().partition(":")
+        kind = kind or row.get("kind", "").strip()
+        anatomy = row.get("anatomy", "").strip()
+        if not modality:
+            continue
+        for column, value, known in (("modality", modality, labels.modalities), ("kind", kind, labels.kinds),
+                                     ("anatomy", anatomy, labels.anatomies)):  # fmt: skip
+            if value and value not in known:
+                raise InputError(f"{table}, row {number}, column {column}: {value!r} is unknown. Known: {', '.join(known)}")
+        if (modality == OTHER) != bool(kind):
+            raise InputError(f"{table}, row {number}: `other` needs a kind, and only `other` has one")
+        out[row[key].strip().rstrip("/")] = (f"{modality}:{kind}" if kind else modality, anatomy)
+    return out
+
+
+def _frame(table: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    try:
+        if table.suffix == ".parquet":
+            return pd.read_parquet(table)
+        return pd.read_csv(table, dtype=str)
+    except (OSError, ValueError) as cause:
+        raise InputError(f"{table} could not be read as a table: {cause}. Pass CSV or Parquet") from cause
+
+
+def write_examples(path: Path, examples: Examples) -> None:
+    """Keep examples as .npz (images, JSON); an interrupted call leaves no file of that name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    images = {f"image{i}": image.astype(np.float16) for i, image in enumerate(examples.images) if image is not None}
+    record = {
+        "headers": [asdict(h) for h in examples.headers], "modality": list(examples.modality),
+        "anatomy": list(examples.anatomy), "group": list(examples.group),
+    }  # fmt: skip
+    partial_path = path.with_name(f".{path.name}.partial.npz")
+    np.savez(partial_path, record=np.frombuffer(json.dumps(record).encode(), np.uint8), **images)
+    partial_path.replace(path)
+
+
+def read_examples(path: Path) -> Examples:
+    """What `write_examples` wrote. InputError for a damaged file, which may be deleted."""
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            record = json.loads(data["record"].tobytes())
+            images = [data[f"image{i}"].astype(np.float32) if f"image{i}" in data else None
+                      for i in range(len(record["headers"]))]  # fmt: skip
+        headers = [_header(entry) for entry in record["headers"]]
+        return Examples(headers, images, record["modality"], record["anatomy"], record["group"])
+    except (OSError, ValueError, KeyError, TypeError) as cause:
+        raise InputError(f"{path} is damaged ({cause}). Delete it; it is made again") from cause
+
+
+def _header(entry: Mapping[str, Any]) -> SeriesHeader:
+    """A header from JSON, whose lists were tuples."""
+    names = {f.name for f in fields(SeriesHeader)}
+    values = {key: _tuples(value) for key, value in entry.items() if key in names}
+    values["values"] = {key: _tuples(found) for key, found in entry["values"].items()}
+    return SeriesHeader(**values)
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

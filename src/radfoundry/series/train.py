@@ -1,0 +1,306 @@
+"""Train the series sorter: groups of series apart, dropped tags and images, best epoch, then calibration."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from radfoundry.errors import InputError
+from radfoundry.series import calibrate, rules
+from radfoundry.series.attributes import anatomy_of
+from radfoundry.series.encode import Tokens, scheme
+from radfoundry.series.header import SeriesHeader
+from radfoundry.series.model import LOOKS, Look, SeriesModel, as_tensors
+from radfoundry.series.phrases import PACKAGED, TextTower
+from radfoundry.series.towers import ImageTower, build
+
+CODE_VERSION = 1
+IGNORED = -100
+"""Torch's index for a label that is not known: that head learns nothing from the series."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Labelled series. images: tokens of the image tower, None where pixels were not read.
+
+    modality: "T1" or "other:BOLD". anatomy: "" where it is not known. group: patient or study; groups are
+    never parted between training, validation and calibration.
+    """
+
+    headers: Sequence[SeriesHeader]
+    images: Sequence[np.ndarray | None]
+    modality: Sequence[str]
+    anatomy: Sequence[str]
+    group: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.headers)
+
+    def __add__(self, other: Examples) -> Examples:
+        return Examples(*([*getattr(self, name), *getattr(other, name)] for name in Examples.__match_args__))
+
+    def take(self, rows: np.ndarray) -> Examples:
+        return Examples(*([getattr(self, name)[i] for i in rows] for name in Examples.__match_args__))
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How the network is trained. tag_drop, half_drop: chance that a tag, or all tags or all slices, is hidden."""
+
+    epochs: int = 16
+    batch: int = 64
+    rate: float = 1e-3
+    weight_decay: float = 0.02
+    smoothing: float = 0.05
+    tag_drop: float = 0.3
+    half_drop: float = 0.15
+    width: int = 128
+    layers: int = 6
+    text_tower: str = PACKAGED
+    image_tower: str = "efficientnet-lite0"
+    least: int = 12
+    """Labels of fewer training series are left out of the model."""
+    alpha: float = 0.05
+    seed: int = 0
+
+
+Progress = Callable[[str], None]
+
+
+def train(
+    examples: Examples, tags: Any, config: TrainConfig, *, state: Path | None = None,
+    tower: ImageTower | None = None, text: TextTower | None = None, log: Progress = lambda _: None,
+) -> SeriesModel:  # fmt: skip
+    """Train and calibrate on labelled series; 80:10:10 of the groups train, choose the epoch, calibrate.
+
+    tags: keyword -> how, the list the model reads. state: file from which an interrupted training goes on.
+    Raises InputError when there are too few groups, or fewer than two labels.
+    """
+    import torch
+
+    from radfoundry.series.network import SeriesNet, Shape
+
+    examples, modalities = _with_enough(examples, config.least)
+    anatomies = tuple(sorted({a for a in examples.anatomy if a}))
+    parts = _split(examples.group, config.seed)
+    fitted = scheme(tags, [examples.headers[i] for i in parts[0]])
+    image, words = tower or build(config.image_tower), text or TextTower(config.text_tower)
+    log(f"{len(examples)} series, {len(modalities)} labels, {len(anatomies)} anatomies")
+    tokens = [
+        fitted.encode([examples.headers[i] for i in part], words, [examples.images[i] for i in part], image.shape)
+        for part in parts
+    ]
+    targets = [_targets(examples, part, modalities, anatomies) for part in parts]
+    shape = Shape(
+        len(fitted.text), len(fitted.number), tokens[0].phrases.shape[2], tokens[0].numbers.shape[2],
+        *image.shape, len(modalities), len(anatomies), width=config.width, layers=config.layers,
+        feed_forward=4 * config.width,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        net = SeriesNet(shape)
+        history = _fit(net, tokens[0], targets[0], tokens[1], targets[1], config, state, log)
+    model = SeriesModel(net, modalities, anatomies, fitted, words, config.image_tower)
+    model.trained = {
+        "config": asdict(config), "series": [len(part) for part in parts], "history": history,
+        "groups": len(set(examples.group)), "code": CODE_VERSION,
+    }  # fmt: skip
+    _calibrate(model, examples.take(parts[2]), tokens[2], targets[2], config)
+    return model
+
+
+def _with_enough(examples: Examples, least: int) -> tuple[Examples, tuple[str, ...]]:
+    counts = {label: list(examples.modality).count(label) for label in set(examples.modality)}
+    modalities = tuple(sorted(label for label, n in counts.items() if n >= least))
+    if len(modalities) < 2:
+        raise InputError(
+            f"{len(modalities)} labels have {least} series or more ({counts}). Add labelled series, or mix in "
+            "phantoms with --phantoms"
+        )
+    rows = np.flatnonzero([label in modalities for label in examples.modality])
+    return examples.take(rows), modalities
+
+
+def _split(group: Sequence[str], seed: int) -> list[np.ndarray]:
+    """Rows for training, validation and calibration: 80:10:10 of the groups."""
+    names = sorted(set(group))
+    if len(names) < 10:
+        raise InputError(f"training needs 10 patients or studies at least, not {len(names)}. Add some")
+    order = np.random.default_rng(seed).permutation(len(names))
+    cut = [round(len(names) * share) for share in (0.8, 0.9)]
+    part_of = {names[i]: int(np.searchsorted(cut, k, side="right")) for k, i in enumerate(order)}
+    parts = np.array([part_of[name] for name in group])
+    return [np.flatnonzero(parts == k) for k in range(3)]
+
+
+def _targets(
+    examples: Examples, rows: np.ndarray, modalities: Sequence[str], anatomies: Sequence[str]
+) -> np.ndarray:
+    """(n, 2) indices of modality and anatomy; IGNORED where a label is not known."""
+    places = [{label: i for i, label in enumerate(labels)} for labels in (modalities, anatomies)]
+    return np.array(
+        [[places[0][examples.modality[i]], places[1].get(examples.anatomy[i], IGNORED)] for i in rows], int
+    ).reshape(len(rows), 2)
+
+
+def _fit(
+    net: Any, tokens: Tokens, y: np.ndarray, held: Tokens, held_y: np.ndarray, config: TrainConfig,
+    state: Path | None, log: Progress,
+) -> list[dict[str, float]]:  # fmt: skip
+    """Train in place; the epoch of least validation loss (over all three looks) is kept. Returns the history."""
+    import torch
+
+    from radfoundry.adapt import checkpoint
+
+    steps = max(math.ceil(len(tokens) / config.batch), 1)
+    optimizer = torch.optim.AdamW(net.parameters(), config.rate, weight_decay=config.weight_decay)
+    weight = _weights(y[:, 0], net.shape.modalities)
+    best, kept, history, first = math.inf, None, [], 0
+    made = _fingerprint(config, tokens)
+    if state is not None and state.exists():
+        tensors, record = checkpoint.read(state)
+        if record.get("made") == made:
+            net.load_state_dict(tensors["net"])
+            checkpoint.restore_optimizer(optimizer, tensors["optimizer"])
+            kept, best, history, first = tensors["best"], record["best"], record["history"], record["epoch"]
+            log(f"going on after epoch {first}")
+    for epoch in range(first, config.epochs):
+        rng = np.random.default_rng((config.seed, epoch))
+        torch.manual_seed(config.seed * 1000 + epoch)  # dropout of this epoch, inside the caller's fork
+        net.train()
+        total = 0.0
+        for step, start in enumerate(range(0, len(tokens), config.batch)):
+            if start == 0:
+                order = rng.permutation(len(tokens))
+            rows = order[start : start + config.batch]
+            _set_rate(optimizer, config, (epoch * steps + step) / (config.epochs * steps))
+            batch = _dropped(tokens.take(rows), config, rng)
+            loss = _loss(net, batch, y[rows], weight, config.smoothing)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+            optimizer.step()
+            total += float(loss.detach()) * len(rows)
+        found = _validate(net, held, held_y)
+        history.append({"epoch": epoch + 1, "loss": total / len(tokens), **found})
+        log(f"epoch {epoch + 1} of {config.epochs}: loss {total / len(tokens):.3f}, validation {found['nll']:.3f}, "
+            f"accuracy {found['tags']:.3f} by tags, {found['pixels']:.3f} by pixels, {found['both']:.3f} by both")  # fmt: skip
+        if found["nll"] < best:
+            best, kept = found["nll"], {key: value.clone() for key, value in net.state_dict().items()}
+        if state is not None:
+            checkpoint.write(
+                state,
+                {"net": net.state_dict(), "best": kept or {}, "optimizer": checkpoint.optimizer_tensors(optimizer)},
+                {"made": made, "best": best, "history": history, "epoch": epoch + 1},
+            )
+    if kept:
+        net.load_state_dict(kept)
+    return history
+
+
+def _fingerprint(config: TrainConfig, tokens: Tokens) -> str:
+    from radfoundry.encoders.weights import text_digest
+
+    return text_digest(CODE_VERSION, sorted(asdict(config).items()), len(tokens), float(tokens.numbers.sum()))
+
+
+def _weights(y: np.ndarray, classes: int) -> np.ndarray:
+    """Weights of labels, by the inverse root of their frequency, mean 1."""
+    counts = np.bincount(y, minlength=classes).astype(float)
+    weight = 1.0 / np.sqrt(np.maximum(counts, 1.0))
+    return weight / weight.mean()
+
+
+def _set_rate(optimizer: Any, config: TrainConfig, done: float) -> None:
+    """Warm-up over the first twentieth, then a cosine to zero."""
+    scale = min(done / 0.05, 1.0) * 0.5 * (1 + math.cos(math.pi * done))
+    for group in optimizer.param_groups:
+        group["lr"] = config.rate * max(scale, 1e-3)
+
+
+def _dropped(tokens: Tokens, config: TrainConfig, rng: np.random.Generator) -> Tokens:
+    """A copy with tags hidden at random, and at times all of them, or all slices where tags remain."""
+    n = len(tokens)
+    halves = rng.random(n)
+    has_images = tokens.images_known.any(axis=1)
+    no_tags = (halves < config.half_drop) & has_images
+    no_images = halves > 1 - config.half_drop
+    rate = config.tag_drop * rng.random((n, 1)) * 2  # from none to twice the rate, so that whole headers occur
+    phrases = tokens.phrases_known & (rng.random(tokens.phrases_known.shape) >= rate) & ~no_tags[:, None]
+    numbers = tokens.numbers_known & (rng.random(tokens.numbers_known.shape) >= rate) & ~no_tags[:, None]
+    images = tokens.images_known & ~no_images[:, None]
+    return Tokens(tokens.phrases, phrases, tokens.numbers, numbers, tokens.images, images)
+
+
+def _loss(net: Any, tokens: Tokens, y: np.ndarray, weight: np.ndarray, smoothing: float) -> Any:
+    import torch
+    from torch.nn.functional import cross_entropy
+
+    modality, anatomy, _ = net(*as_tensors(tokens))
+    truth = torch.from_numpy(y)
+    found = cross_entropy(modality, truth[:, 0], torch.from_numpy(weight).float(), label_smoothing=smoothing)
+    if (y[:, 1] != IGNORED).any():
+        found = found + cross_entropy(anatomy, truth[:, 1], ignore_index=IGNORED, label_smoothing=smoothing)
+    return found
+
+
+def looked(tokens: Tokens, look: Look) -> Tokens:
+    """The tokens as one look sees them: without slices, without tags, or as they are."""
+    hide_tags, hide_images = look == "pixels", look == "tags"
+    return Tokens(
+        tokens.phrases, tokens.phrases_known & (not hide_tags), tokens.numbers,
+        tokens.numbers_known & (not hide_tags), tokens.images, tokens.images_known & (not hide_images),
+    )  # fmt: skip
+
+
+def _validate(net: Any, tokens: Tokens, y: np.ndarray) -> dict[str, float]:
+    """Mean negative log-likelihood over the looks, and accuracy of each; pixels on series that have them."""
+    import torch
+
+    net.eval()
+    found: dict[str, float] = {}
+    losses = []
+    for look in LOOKS:
+        rows = np.flatnonzero(tokens.images_known.any(axis=1)) if look != "tags" else np.arange(len(tokens))
+        if len(rows) == 0:
+            found[look] = math.nan
+            continue
+        with torch.inference_mode():
+            parts = [
+                net(*as_tensors(looked(tokens.take(rows[k : k + 256]), look)))[0] for k in range(0, len(rows), 256)
+            ]
+        logits = torch.cat(parts).double().numpy()
+        truth = y[rows, 0]
+        losses.append(-calibrate.log_probabilities(logits, 1.0)[np.arange(len(rows)), truth].mean())
+        found[look] = float((logits.argmax(1) == truth).mean())
+    return {"nll": float(np.mean(losses)), **found}
+
+
+def _calibrate(
+    model: SeriesModel, examples: Examples, tokens: Tokens, y: np.ndarray, config: TrainConfig
+) -> None:
+    """Fit temperatures, conformal and open-set thresholds for each look, and how the rules err."""
+    made: dict[str, dict[str, calibrate.Calibration]] = {}
+    for look in LOOKS:
+        rows = np.flatnonzero(tokens.images_known.any(axis=1)) if look != "tags" else np.arange(len(tokens))
+        if len(rows) == 0:
+            continue
+        logits = model.logits(looked(tokens.take(rows), look))
+        told = y[rows, 1] != IGNORED
+        made[look] = {"modality": calibrate.fit(logits.modality, y[rows, 0], alpha=config.alpha)}
+        if told.any():
+            made[look]["anatomy"] = calibrate.fit(logits.anatomy[told], y[rows[told], 1], alpha=config.alpha)
+    model.calibration = made
+    verdicts = [rules.decide(header) for header in examples.headers]
+    said = [f"{v.modality}:{v.kind}" if v and v.kind else v.modality if v else None for v in verdicts]
+    model.rules = {
+        "modality": calibrate.rule_likelihoods(said, examples.modality, model.modalities),
+        "anatomy": calibrate.rule_likelihoods(
+            [anatomy_of(header)[0] or None for header in examples.headers], examples.anatomy, model.anatomies
+        ),
+    }
