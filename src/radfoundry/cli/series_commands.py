@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from radfoundry.cli.series import Classify, Evaluate, Organise, Sorting, Train
     from radfoundry.series.classify import Classified
+    from radfoundry.series.find import Series
+    from radfoundry.series.header import SeriesHeader
     from radfoundry.series.model import SeriesModel
     from radfoundry.series.tags import TagList
 
@@ -74,7 +76,7 @@ def train(args: Train) -> int:
     if not parts:
         raise InputError("nothing to learn from: --phantoms 0 and --pictures 0, and no --dir")
     model = run(
-        sum(parts[1:], parts[0]), tags.kinds, config, state=out.parent / f".{out.name}.training.safetensors",
+        sum(parts[1:], parts[0]), tags.tags, config, state=out.parent / f".{out.name}.training.safetensors",
         log=lambda line: print(line, file=sys.stderr),
     )  # fmt: skip
     model.save(out)
@@ -94,12 +96,13 @@ def train(args: Train) -> int:
 
 def evaluate(args: Evaluate) -> int:
     from radfoundry.series import labels as names
-    from radfoundry.series.assess import assess, hidden
+    from radfoundry.series.assess import assess, hide
     from radfoundry.series.classify import Classifier, in_batches
     from radfoundry.series.examples import label_of, read_labels
     from radfoundry.series.find import find
+    from radfoundry.series.tags import read_header
 
-    model, tags = _model(args), _tags(args).without(hidden(args.hide))
+    model, tags = _model(args), _tags(args)
     known = names.load(args.labels) if args.labels else names.load()
     truth = read_labels(args.truth, known)
     pairs = [(s, row) for s in find(args.dir, tags=tags) if (row := label_of(s, truth)) is not None]
@@ -107,7 +110,10 @@ def evaluate(args: Evaluate) -> int:
         raise InputError(f"{args.truth} labels no series below {args.dir}. See --help for its columns")
     answers = {series.uid: row for series, row in pairs}
     with _Bar("series") as progress:
-        found = in_batches([s for s, _ in pairs], tags, Classifier(model, args.pixels, use_rules=args.rules), progress)
+        def read(one: Series) -> SeriesHeader:
+            return hide(read_header(one, tags), args.hide)
+
+        found = in_batches([s for s, _ in pairs], read, Classifier(model, args.pixels, use_rules=args.rules), progress)
     rows = [answers[item.series.uid] for item in found]
     result = assess(found, [label for label, _ in rows], anatomy=[anatomy for _, anatomy in rows], name="sorter")
     _write(_table(found).assign(truth=[label for label, _ in rows]), args.out)

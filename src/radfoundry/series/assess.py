@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from radfoundry.errors import NotEnoughData
 from radfoundry.evaluate.calibration import ece
 from radfoundry.evaluate.intervals import wilson
 from radfoundry.series.classify import Classified
+from radfoundry.series.header import SeriesHeader
 from radfoundry.types import Estimate
 
 CONFIDENT = 0.9
@@ -132,19 +133,25 @@ def _errors(found: Sequence[Classified], truth: Sequence[str], right: np.ndarray
     return pd.DataFrame(rows, columns=columns).sort_values("confidence", ascending=False, na_position="last")
 
 
-def hidden(names: Sequence[str]) -> tuple[str, ...]:
-    """Tags to take away; `anonymised` stands for those that de-identification profiles may remove.
-
-    DICOM PS3.15 annex E removes or empties free text and device descriptions; many sites also lose private
-    elements and all text that names a protocol.
-    """
-    out: list[str] = []
-    for name in names:
-        out += ANONYMISED if name == "anonymised" else [name]
-    return tuple(dict.fromkeys(out))
-
-
 ANONYMISED = (
     "SequenceName", "PulseSequenceName", "ReceiveCoilName", "BodyPartExamined", "ContrastBolusAgent",
     "Manufacturer", "ManufacturerModelName", "SeriesDescription", "ProtocolName", "private",
 )  # fmt: skip
+"""What de-identification may take: free text and device descriptions (PS3.15 annex E), private elements."""
+
+
+def hide(header: SeriesHeader, names: Iterable[str]) -> SeriesHeader:
+    """The header without some tags. `anonymised` stands for ANONYMISED, `private` for all vendor elements.
+
+    A b-value that only a private element told goes with them.
+    """
+    gone = {part for name in names for part in (ANONYMISED if name == "anonymised" else (name,))}
+    values = {key: found for key, found in header.values.items() if key not in gone}
+    if "private" in gone:
+        values = {key: found for key, found in values.items() if not key.startswith("vendor:")}
+        standard = "DiffusionBValue" in values
+        header = replace(header, asl="", b_values=header.b_values if standard else (),
+                         n_directions=header.n_directions if standard else 0)  # fmt: skip
+    if "Manufacturer" in gone:
+        header = replace(header, vendor="")
+    return replace(header, values=values)

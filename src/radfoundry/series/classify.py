@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -264,26 +265,34 @@ def classify(
     Raises ReadError when the folder does not exist or holds no DICOM. progress(done, of) counts series.
     """
     wanted = tags or load_tags()
-    return in_batches(find(Path(root), tags=wanted), wanted, Classifier(model, pixels, thumbnails=thumbnails), progress)
+    classifier = Classifier(model, pixels, thumbnails=thumbnails)
+    return in_batches(find(Path(root), tags=wanted), partial(read_header, tags=wanted), classifier, progress)
 
 
 def in_batches(
-    series: Sequence[Series], tags: TagList, classifier: Classifier,
+    series: Sequence[Series], read: Callable[[Series], SeriesHeader], classifier: Classifier,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Classified]:  # fmt: skip
-    """Classify some dozens of series at a time, a study never parted, so that memory stays bounded."""
-    order = sorted(series, key=lambda s: (s.subject, s.study_date, s.study, s.number is None, s.number or 0, s.uid))
+    """Classify some dozens of series at a time, a study never parted, so that memory stays bounded.
+
+    read: makes the header of a series. Verdicts come in order of subject, study and series number.
+    """
+    order = sorted(series, key=_place)
     out: list[Classified] = []
     batch: list[Series] = []
     for i, item in enumerate(order):
         batch.append(item)
         last = i + 1 == len(order)
         if last or (len(batch) >= BATCH and order[i + 1].study != item.study):
-            out += classifier(batch, [read_header(s, tags) for s in batch])
+            out += classifier(batch, [read(one) for one in batch])
             batch = []
             if progress is not None:
                 progress(len(out), len(order))
     return out
+
+
+def _place(series: Series) -> tuple:
+    return (series.subject, series.study_date, series.study, series.number is None, series.number or 0, series.uid)
 
 
 def classify_study(
@@ -295,4 +304,5 @@ def classify_study(
     Nothing is written, and no patient attribute leaves the data sets but a pseudonym.
     """
     wanted = tags or load_tags()
-    return in_batches(from_datasets(datasets, tags=wanted), wanted, Classifier(model, pixels))
+    series = from_datasets(datasets, tags=wanted)
+    return in_batches(series, partial(read_header, tags=wanted), Classifier(model, pixels))

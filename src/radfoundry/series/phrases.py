@@ -7,6 +7,7 @@ travel with a trained model: a series whose phrases are all known needs no BERT 
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -109,7 +110,6 @@ def phrase(keyword: str, values: Iterable[Any]) -> str:
     >>> phrase("ScanningSequence", [("EP", "GR")])
     'scanning sequence: ep gr'
     """
-    words = "".join(f" {c.lower()}" if c.isupper() and i and keyword[i - 1].islower() else c.lower()
-                    for i, c in enumerate(keyword))  # fmt: skip
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", keyword)
     parts = [" ".join(map(str, v)) if isinstance(v, tuple) else str(v) for v in values]
     return f"{words}: {'; '.join(dict.fromkeys(parts))}"[:200].lower().strip()
