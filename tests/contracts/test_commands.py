@@ -73,6 +73,11 @@ def test_unknown_verb_suggests_the_nearest(capsys: pytest.CaptureFixture[str]) -
         ["reports", "compare", "nowhere.csv", "neither.csv", "--monitor", "store.sqlite"],
         ["reports", "chart", "nowhere.sqlite"],
         ["reports", "dictionary", "no-such-dictionary"],
+        ["series", "classify", "nowhere"],
+        ["series", "organise", "nowhere", "--out", "tree"],
+        ["series", "evaluate", "nowhere", "--truth", "nowhere.csv"],
+        ["series", "train", "--dir", "nowhere", "--truth", "nowhere.csv", "--out", "model", "--phantoms", "0",
+         "--pictures", "0"],
     ],
     ids=lambda words: words[0],
 )

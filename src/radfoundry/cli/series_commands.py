@@ -23,16 +23,14 @@ if TYPE_CHECKING:
     from radfoundry.series.model import SeriesModel
     from radfoundry.series.tags import TagList
 
-DEFAULT = "default-model"
-
 
 def classify(args: Classify) -> int:
     from radfoundry.series.classify import classify as run
 
     model, tags = _model(args), _tags(args)
     start = time.perf_counter()
-    with _Bar("series") as progress:
-        found = run(args.dir, model, pixels=args.pixels, tags=tags, progress=progress)
+    with _Bars() as bars:
+        found = run(args.dir, model, pixels=args.pixels, tags=tags, progress=bars("series"))
     seconds = time.perf_counter() - start
     table = _table(found)
     _write(table, args.out)
@@ -47,40 +45,36 @@ def classify(args: Classify) -> int:
 
 def train(args: Train) -> int:
     from radfoundry.series import labels as names
-    from radfoundry.series.examples import from_folder, from_phantoms
-    from radfoundry.series.tags import load_tags
-    from radfoundry.series.train import TrainConfig, train as run
+    from radfoundry.series.default import Recipe, drawn, fit_and_save
+    from radfoundry.series.examples import from_folder
+    from radfoundry.series.train import TrainConfig
 
-    out = args.out or args.store / DEFAULT
-    if (out / "model.json").exists() and not args.force:
-        raise InputError(f"{out} holds a model already. Pass --force to train it again, or --out for another place")
     if (args.dir is None) != (args.truth is None):
         raise InputError("your own series need both --dir and --truth")
-    tags = load_tags(args.tags, descriptions=args.descriptions) if args.tags else load_tags(descriptions=args.descriptions)
-    known = names.load(args.labels) if args.labels else names.load()
-    config = TrainConfig(epochs=args.epochs, text_tower=args.text_tower, image_tower=args.image_tower, seed=args.seed)
-    import os
-
-    workers = args.workers or os.cpu_count() or 1
-    common: dict[str, Any] = {"tower": args.image_tower, "store": args.store, "workers": workers}
-    parts = []
-    for studies, pixels in ((args.phantoms, False), (args.pictures, True)):
-        if studies:
-            what = "phantoms with pixels" if pixels else "phantom headers"
-            with _Bar(what) as progress:
-                parts.append(from_phantoms(studies, tags, pixels=pixels, seed=args.seed * 2 + pixels,
-                                           progress=progress, **common))  # fmt: skip
-    if args.dir is not None and args.truth is not None:
-        with _Bar("own series") as progress:
-            parts.append(from_folder(args.dir, args.truth, tags, known, tower=args.image_tower, progress=progress))
-    if not parts:
+    if args.dir is not None and args.out is None:
+        raise InputError(
+            "a model of your own series needs --out, so that it is not taken for the default one"
+        )
+    config = TrainConfig(
+        epochs=args.epochs, text_tower=args.text_tower, image_tower=args.image_tower, seed=args.seed
+    )
+    recipe = Recipe(args.phantoms, args.pictures, config)
+    out = args.out or recipe.folder(args.store)
+    if (out / "model.json").exists() and not args.force:
+        raise InputError(
+            f"{out} holds a model already. Pass --force to train it again, or --out for another place"
+        )
+    tags = _tags(args)
+    with _Bars() as bars:
+        found = drawn(recipe, tags, args.store, workers=args.workers, progress=bars)
+        if args.dir is not None and args.truth is not None:
+            known = names.load(args.labels) if args.labels else names.load()
+            found = found + from_folder(
+                args.dir, args.truth, tags, known, tower=args.image_tower, progress=bars("own series")
+            )
+    if not len(found):
         raise InputError("nothing to learn from: --phantoms 0 and --pictures 0, and no --dir")
-    model = run(
-        sum(parts[1:], parts[0]), tags.tags, config, state=out.parent / f".{out.name}.training.safetensors",
-        log=lambda line: print(line, file=sys.stderr),
-    )  # fmt: skip
-    model.save(out)
-    (out.parent / f".{out.name}.training.safetensors").unlink(missing_ok=True)
+    model = fit_and_save(found, tags, config, out, log=lambda line: print(line, file=sys.stderr))
     if args.onnx:
         from radfoundry.series.onnx import export
 
@@ -89,8 +83,11 @@ def train(args: Train) -> int:
     if args.json:
         print(json.dumps({"model": str(out), **model.trained}, indent=2, default=str))
     else:
-        print(f"{out}: validation accuracy on phantoms {last['tags']:.3f} by tags, {last['pixels']:.3f} by pixels, "
-              f"{last['both']:.3f} by both; say nothing of real series: radfoundry series evaluate")  # fmt: skip
+        print(
+            f"{out}: accuracy on validation series {last['tags']:.3f} by tags, "
+            f"{last['pixels']:.3f} by pixels, "
+            f"{last['both']:.3f} by both. Phantoms say nothing of your scanners: radfoundry series evaluate"
+        )
     return 0
 
 
@@ -109,21 +106,32 @@ def evaluate(args: Evaluate) -> int:
     if not pairs:
         raise InputError(f"{args.truth} labels no series below {args.dir}. See --help for its columns")
     answers = {series.uid: row for series, row in pairs}
-    with _Bar("series") as progress:
+    with _Bars() as bars:
+
         def read(one: Series) -> SeriesHeader:
             return hide(read_header(one, tags), args.hide)
 
-        found = in_batches([s for s, _ in pairs], read, Classifier(model, args.pixels, use_rules=args.rules), progress)
+        found = in_batches(
+            [s for s, _ in pairs], read, Classifier(model, args.pixels, use_rules=args.rules), bars("series")
+        )
     rows = [answers[item.series.uid] for item in found]
-    result = assess(found, [label for label, _ in rows], anatomy=[anatomy for _, anatomy in rows], name="sorter")
+    result = assess(
+        found, [label for label, _ in rows], anatomy=[anatomy for _, anatomy in rows], name="sorter"
+    )
     _write(_table(found).assign(truth=[label for label, _ in rows]), args.out)
     if args.json:
-        print(json.dumps({
-            "estimates": [e.as_dict() for e in result.estimates],
-            "labels": result.labels.to_dict("records"),
-            "coverage": result.coverage.to_dict("records"),
-            "errors": result.errors.to_dict("records"),
-        }, indent=2, ensure_ascii=False))  # fmt: skip
+        print(
+            json.dumps(
+                {
+                    "estimates": [e.as_dict() for e in result.estimates],
+                    "labels": result.labels.to_dict("records"),
+                    "coverage": result.coverage.to_dict("records"),
+                    "errors": result.errors.to_dict("records"),
+                },
+                indent=2,
+                ensure_ascii=False,
+            )
+        )
         return 0
     print("\n".join(str(e) for e in result.estimates if e.subgroup is None))
     print("\n" + result.labels.to_string(index=False, float_format=lambda v: f"{v:.3f}"))
@@ -133,7 +141,61 @@ def evaluate(args: Evaluate) -> int:
 
 
 def organise(args: Organise) -> int:
-    raise NotImplementedError
+    from radfoundry.series import corrections
+    from radfoundry.series import labels as names
+    from radfoundry.series import organise as trees
+    from radfoundry.series.classify import classify as run
+    from radfoundry.series.rules import explain
+    from radfoundry.series.sheet import write_sheet
+
+    known = names.load(args.labels) if args.labels else names.load()
+    fixed = corrections.read_corrections(args.corrections, known) if args.corrections else {}
+    trees.refuse_overlap(args.out, args.dir)
+    with _Bars(quiet=args.quiet) as bars:
+        found = run(
+            args.dir,
+            _model(args),
+            pixels=args.pixels,
+            tags=_tags(args),
+            thumbnails=True,
+            progress=bars("series read"),
+        )
+        series = [item.series for item in found]
+        verdicts = corrections.apply([item.verdict for item in found], fixed)
+        if args.layout == "sheet":
+            args.out.mkdir(parents=True, exist_ok=True)
+            index = trees.Index(tuple(trees.index_row(s, v) for s, v in zip(series, verdicts)))
+            index.write(args.out)
+        else:
+            index = trees.organise(
+                series,
+                verdicts,
+                args.out,
+                layout=args.layout,
+                copy="link" if args.link else "copy",
+                only_sure=args.only_sure,
+                progress=bars("series written"),
+                labels=known,
+                root=args.dir,
+            )
+    if fixed:
+        corrections.append(args.out / "corrections.jsonl", fixed.values(), known)
+    pictures = {item.series.uid: item.thumbnail for item in found}
+    facts = {item.series.uid: explain(item.header) for item in found}
+    sheet = write_sheet(index.rows, args.out / "sheet.html", thumbnails=pictures, facts=facts, labels=known)
+    left = [row for row in index.rows if row["left_out"]]
+    if args.json:
+        print(index.frame().to_json(orient="records", indent=2, force_ascii=False))
+    else:
+        print(
+            f"{args.out}: {len(index.rows) - len(left)} of {len(index.rows)} series placed; look at {sheet}"
+        )
+    unsure = sum(bool(row["unsure"]) for row in index.rows)
+    print(
+        f"{unsure} unsure, {len(left)} left out (index.csv says why), {len(fixed)} corrections",
+        file=sys.stderr,
+    )
+    return 1 if any(row["problem"] for row in index.rows) else 0
 
 
 def _model(args: Sorting) -> SeriesModel | None:
@@ -144,14 +206,16 @@ def _model(args: Sorting) -> SeriesModel | None:
 
     if args.model != "default":
         return model.load(Path(args.model))
-    folder = args.store / DEFAULT
+    from radfoundry.series.default import Recipe
+
+    folder = Recipe().folder(args.store)
     if (folder / "model.json").exists() and available("torch"):
         return model.load(folder)
     print("rules alone: no model yet. `radfoundry series train` makes one in some minutes", file=sys.stderr)
     return None
 
 
-def _tags(args: Sorting) -> TagList:
+def _tags(args: Sorting | Train) -> TagList:
     from radfoundry.series.tags import load_tags
 
     if args.tags is not None:
@@ -162,17 +226,28 @@ def _tags(args: Sorting) -> TagList:
 def _row(item: Classified) -> dict[str, Any]:
     series = item.series
     return {
-        "where": series.where, "number": series.number, "subject": series.subject, "study_uid": series.study,
-        "series_uid": series.uid, "files": len(series.files), "images": item.header.n_images,
-        "vendor": item.header.vendor, **item.verdict.as_dict(), "problem": series.problem,
-    }  # fmt: skip
+        "where": series.where,
+        "number": series.number,
+        "subject": series.subject,
+        "study_uid": series.study,
+        "series_uid": series.uid,
+        "files": len(series.files),
+        "images": item.header.n_images,
+        "vendor": item.header.vendor,
+        **item.verdict.as_dict(),
+        "problem": series.problem,
+    }
 
 
 def _table(found: Sequence[Classified]) -> pd.DataFrame:
     import pandas as pd
 
-    return pd.DataFrame([{k: "; ".join(map(str, v)) if isinstance(v, tuple | list) else v for k, v in _row(c).items()}
-                         for c in found])  # fmt: skip
+    return pd.DataFrame(
+        [
+            {k: "; ".join(map(str, v)) if isinstance(v, tuple | list) else v for k, v in _row(c).items()}
+            for c in found
+        ]
+    )
 
 
 SHOWN = ["where", "number", "label", "confidence", "anatomy", "plane", "dimension", "unsure", "source"]
@@ -196,20 +271,27 @@ def _write(table: pd.DataFrame, out: Path | None) -> None:
         write(table, out)
 
 
-class _Bar:
-    """A progress bar that starts when the total is known; quiet where stderr is no terminal."""
+class _Bars:
+    """Progress bars, one a stage, started when the total is known; quiet where stderr is no terminal."""
 
-    def __init__(self, unit: str) -> None:
-        self.unit, self.bar = unit, None
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self._open: list[Any] = []
 
-    def __enter__(self) -> Callable[[int, int], None]:
-        return self._tell
+    def __enter__(self) -> _Bars:
+        return self
 
-    def _tell(self, done: int, of: int) -> None:
-        if self.bar is None:
-            self.bar = bar(of, 0, self.unit)
-        self.bar.update(done - self.bar.n)
+    def __call__(self, unit: str) -> Callable[[int, int], None]:
+        mine: list[Any] = []
+
+        def tell(done: int, of: int) -> None:
+            if not mine:
+                mine.append(bar(of, 0, unit, quiet=self.quiet))
+                self._open.append(mine[0])
+            mine[0].update(done - mine[0].n)
+
+        return tell
 
     def __exit__(self, *_: object) -> None:
-        if self.bar is not None:
-            self.bar.close()
+        for one in self._open:
+            one.close()

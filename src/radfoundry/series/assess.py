@@ -25,7 +25,7 @@ class Assessment:
     """What came of one way of classifying.
 
     estimates: overall and by label. labels: one row a label with n, recall, precision, F1. coverage: columns
-    coverage, accuracy, low, high, confidence, n, as the least confident series are left to a person one by one.
+    coverage, accuracy, low, high, confidence, n, as the least confident series are left to a person.
     confusion: truth by verdict. errors: one row a wrong verdict.
     """
 
@@ -38,9 +38,13 @@ class Assessment:
 
 
 def assess(
-    found: Sequence[Classified], truth: Sequence[str], *, anatomy: Sequence[str] | None = None, name: str = "",
+    found: Sequence[Classified],
+    truth: Sequence[str],
+    *,
+    anatomy: Sequence[str] | None = None,
+    name: str = "",
     level: float = 0.95,
-) -> Assessment:  # fmt: skip
+) -> Assessment:
     """Assess verdicts; truth and anatomy in the order of `found`, anatomy "" where it is not known.
 
     Intervals are Wilson's over series, and say so: series of one study share a scanner and a protocol, so
@@ -57,8 +61,20 @@ def assess(
     def share(metric: str, of: np.ndarray, note: str | None = None, subgroup: str | None = None) -> Estimate:
         k, n = int(of.sum()), len(of)
         low, high = wilson(k, n, level)
-        return Estimate(metric, k / n if n else math.nan, low, high, level, "Wilson", n, studies, subgroup=subgroup,
-                        model=name, note=note, cluster="study")  # fmt: skip
+        return Estimate(
+            metric,
+            k / n if n else math.nan,
+            low,
+            high,
+            level,
+            "Wilson",
+            n,
+            studies,
+            subgroup=subgroup,
+            model=name,
+            note=note,
+            cluster="exam",
+        )
 
     common = Counter(truth).most_common(1)[0]
     estimates = [
@@ -67,24 +83,38 @@ def assess(
         share("sure", ~unsure),
         share("accuracy_when_sure", right[~unsure]),
         share("confident_error", ~right & (p > CONFIDENT), f"wrong with a probability above {CONFIDENT}"),
-        share("candidates_hold_truth", np.array([t in c.verdict.candidates for t, c in zip(truth, found)]),
-              f"{np.mean([len(c.verdict.candidates) for c in found]):.2f} candidates on average"),
-    ]  # fmt: skip
+        share(
+            "candidates_hold_truth",
+            np.array([t in c.verdict.candidates for t, c in zip(truth, found)]),
+            f"{np.mean([len(c.verdict.candidates) for c in found]):.2f} candidates on average",
+        ),
+    ]
     told = np.isfinite(p)
     if told.any():
         value = ece(right[told].astype(int), p[told])
-        estimates.append(Estimate("ece", value, method="10 bins", n=int(told.sum()), model=name,
-                                  note="confidence against being right"))  # fmt: skip
+        estimates.append(
+            Estimate(
+                "ece",
+                value,
+                method="10 bins",
+                n=int(told.sum()),
+                model=name,
+                note="confidence against being right",
+            )
+        )
     if anatomy is not None and any(anatomy):
         known = np.array([bool(a) for a in anatomy])
         hit = np.array([c.verdict.anatomy == a for c, a in zip(found, anatomy)])
         estimates.append(share("accuracy_anatomy", hit[known]))
     labels, more = _by_label(said, truth, name, level)
     return Assessment(
-        name, (*estimates, *more), labels, _coverage(right, p, unsure, level),
+        name,
+        (*estimates, *more),
+        labels,
+        _coverage(right, p, unsure, level),
         pd.crosstab(pd.Series(truth, name="truth"), pd.Series(said, name="verdict")),
         _errors(found, truth, right),
-    )  # fmt: skip
+    )
 
 
 def _by_label(
@@ -93,18 +123,41 @@ def _by_label(
     rows, estimates = [], []
     a, b = np.array(said), np.array(truth)
     for label in sorted({*said, *truth}):
-        hit, n, called = int(((a == label) & (b == label)).sum()), int((b == label).sum()), int((a == label).sum())
+        hit, n, called = (
+            int(((a == label) & (b == label)).sum()),
+            int((b == label).sum()),
+            int((a == label).sum()),
+        )
         f1 = 2 * hit / (n + called) if n + called else math.nan
-        rows.append({"label": label, "n": n, "recall": hit / n if n else math.nan,
-                     "low": wilson(hit, n, level)[0], "high": wilson(hit, n, level)[1], "called": called,
-                     "precision": hit / called if called else math.nan, "f1": f1})  # fmt: skip
+        rows.append(
+            {
+                "label": label,
+                "n": n,
+                "recall": hit / n if n else math.nan,
+                "low": wilson(hit, n, level)[0],
+                "high": wilson(hit, n, level)[1],
+                "called": called,
+                "precision": hit / called if called else math.nan,
+                "f1": f1,
+            }
+        )
         if n:
             low, high = wilson(hit, n, level)
-            estimates.append(Estimate("recall", hit / n, low, high, level, "Wilson", n, subgroup=label, model=name))
+            estimates.append(
+                Estimate("recall", hit / n, low, high, level, "Wilson", n, subgroup=label, model=name)
+            )
     frame = pd.DataFrame(rows)
     seen = frame[frame["n"] > 0]
-    estimates.append(Estimate("f1_macro", float(seen["f1"].mean()), level=level, n=len(truth), model=name,
-                              note=f"{len(seen)} labels; no interval: most have a handful of series"))  # fmt: skip
+    estimates.append(
+        Estimate(
+            "f1_macro",
+            float(seen["f1"].mean()),
+            level=level,
+            n=len(truth),
+            model=name,
+            note=f"{len(seen)} labels; no interval: most have a handful of series",
+        )
+    )
     return frame, estimates
 
 
@@ -118,25 +171,50 @@ def _coverage(right: np.ndarray, p: np.ndarray, unsure: np.ndarray, level: float
             continue
         hits = int(right[order[:k]].sum())
         low, high = wilson(hits, k, level)
-        rows.append({"coverage": k / len(order), "accuracy": hits / k, "low": low, "high": high,
-                     "confidence": float(p[order[k - 1]]), "n": k})  # fmt: skip
+        rows.append(
+            {
+                "coverage": k / len(order),
+                "accuracy": hits / k,
+                "low": low,
+                "high": high,
+                "confidence": float(p[order[k - 1]]),
+                "n": k,
+            }
+        )
     return pd.DataFrame(rows)
 
 
 def _errors(found: Sequence[Classified], truth: Sequence[str], right: np.ndarray) -> pd.DataFrame:
     columns = ["where", "truth", "verdict", "confidence", "unsure", "vendor", "candidates", "trace"]
     rows = [
-        [c.series.where, t, c.verdict.label, c.verdict.confidence, c.verdict.unsure, c.header.vendor,
-         ", ".join(c.verdict.candidates), "; ".join(c.verdict.trace)]
-        for c, t, ok in zip(found, truth, right) if not ok
-    ]  # fmt: skip
+        [
+            c.series.where,
+            t,
+            c.verdict.label,
+            c.verdict.confidence,
+            c.verdict.unsure,
+            c.header.vendor,
+            ", ".join(c.verdict.candidates),
+            "; ".join(c.verdict.trace),
+        ]
+        for c, t, ok in zip(found, truth, right)
+        if not ok
+    ]
     return pd.DataFrame(rows, columns=columns).sort_values("confidence", ascending=False, na_position="last")
 
 
 ANONYMISED = (
-    "SequenceName", "PulseSequenceName", "ReceiveCoilName", "BodyPartExamined", "ContrastBolusAgent",
-    "Manufacturer", "ManufacturerModelName", "SeriesDescription", "ProtocolName", "private",
-)  # fmt: skip
+    "SequenceName",
+    "PulseSequenceName",
+    "ReceiveCoilName",
+    "BodyPartExamined",
+    "ContrastBolusAgent",
+    "Manufacturer",
+    "ManufacturerModelName",
+    "SeriesDescription",
+    "ProtocolName",
+    "private",
+)
 """What de-identification may take: free text and device descriptions (PS3.15 annex E), private elements."""
 
 
@@ -150,8 +228,12 @@ def hide(header: SeriesHeader, names: Iterable[str]) -> SeriesHeader:
     if "private" in gone:
         values = {key: found for key, found in values.items() if not key.startswith("vendor:")}
         standard = "DiffusionBValue" in values
-        header = replace(header, asl="", b_values=header.b_values if standard else (),
-                         n_directions=header.n_directions if standard else 0)  # fmt: skip
+        header = replace(
+            header,
+            asl="",
+            b_values=header.b_values if standard else (),
+            n_directions=header.n_directions if standard else 0,
+        )
     if "Manufacturer" in gone:
         header = replace(header, vendor="")
     return replace(header, values=values)

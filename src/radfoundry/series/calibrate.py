@@ -12,6 +12,9 @@ from scipy.special import log_softmax, logsumexp
 RULE_ERRORS = 0.02
 """Least rate of error that a rule is taken to have: phantoms are kinder to rules than archives are."""
 
+PRIOR, PRIOR_RIGHT = 5.0, 0.95
+"""Verdicts that every label is taken to have had beforehand, and the share of them that was right."""
+
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
@@ -89,14 +92,16 @@ def rule_likelihoods(
     """Rule verdict -> log P(rules say it | label), one value a label, from series kept from training.
 
     said: what the rules said of each series, None where they abstained. At least a share RULE_ERRORS of each
-    label's verdicts is taken to be wrong, spread over the other labels, plus one pseudo-count a cell.
+    label's verdicts is taken to be wrong, spread over the other labels. PRIOR verdicts a label are added to
+    those that were counted, PRIOR_RIGHT of them right: rules abstain often, so counts are small.
     """
     index = {label: i for i, label in enumerate(labels)}
     counts = np.zeros((len(labels), len(labels)))
     for verdict, label in zip(said, truth):
         if verdict in index and label in index:
             counts[index[label], index[verdict]] += 1
-    rates = (counts + 1.0 / len(labels)) / (counts.sum(axis=1, keepdims=True) + 1.0)
+    prior = np.full_like(counts, (1 - PRIOR_RIGHT) / len(labels)) + PRIOR_RIGHT * np.eye(len(labels))
+    rates = (counts + PRIOR * prior) / (counts.sum(axis=1, keepdims=True) + PRIOR)
     rates = (1 - RULE_ERRORS) * rates + RULE_ERRORS / len(labels)
     return {label: np.log(rates[:, i]) for label, i in index.items()}
 

@@ -64,6 +64,7 @@ class Classifier:
     use_tags: bool = True
     thumbnails: bool = False
     tower: ImageTower | None = None
+    reader: Callable[[Series], Pixels] = read_pixels
 
     def __call__(self, series: Sequence[Series], headers: Sequence[SeriesHeader]) -> list[Classified]:
         """Verdicts in the order of the series, which should hold whole studies: pairs are compared."""
@@ -73,8 +74,8 @@ class Classifier:
         else:
             verdicts = self._judge(headers, said, None, "tags" if self.use_tags else "pixels")
         wanted = [i for i, verdict in enumerate(verdicts) if self._wants_pixels(verdict)]
-        found = dict(zip(wanted, _read([series[i] for i in wanted])))
-        if self.model is not None and self.pixels != "never":
+        found = dict(zip(wanted, _read([series[i] for i in wanted], self.reader)))
+        if self._sees_pixels:
             again = [i for i in wanted if self._decides(verdicts[i]) and isinstance(found[i], Pixels)]
             verdicts = self._with_pixels(verdicts, headers, said, found, again)
         unread = {i: str(p) for i, p in found.items() if not isinstance(p, Pixels)}
@@ -94,7 +95,13 @@ class Classifier:
     def _wants_pixels(self, verdict: Verdict) -> bool:
         if self.thumbnails:
             return True
-        return self.model is not None and self.pixels != "never" and self._decides(verdict)
+        return self._sees_pixels and self._decides(verdict)
+
+    @property
+    def _sees_pixels(self) -> bool:
+        """Whether slices may speak: a model that was trained without any has no calibration for them."""
+        look = "both" if self.use_tags else "pixels"
+        return self.model is not None and self.pixels != "never" and look in self.model.calibration
 
     def _with_pixels(
         self, verdicts: list[Verdict], headers: Sequence[SeriesHeader], said: Sequence[RuleVerdict | None],
@@ -152,7 +159,8 @@ def _verdict(
     trace.append(f"{_seen(look)}: {model.modalities[top]} {np.exp(log_p[top]):.2f}")
     unlike = calibrate.energy(logits.modality[row : row + 1], own.temperature)[0] > own.energy
     modality, kind = _parts(model.modalities[best])
-    unsure = p[best] < SURE or bool(label and top != best)
+    contradicted = bool(label) and top != best and float(np.exp(log_p[top])) >= SURE
+    unsure = p[best] < SURE or contradicted
     if unlike and not label:
         trace.append("unlike all series that the model was trained on")
         unsure = True
@@ -215,12 +223,12 @@ def _seen(look: Look) -> str:
     return "tags+pixels" if look == "both" else look
 
 
-def _read(series: Sequence[Series]) -> list[Pixels | str]:
+def _read(series: Sequence[Series], reader: Callable[[Series], Pixels]) -> list[Pixels | str]:
     """Slices of each series, or why there are none; files are read by several threads."""
 
     def one(item: Series) -> Pixels | str:
         try:
-            return read_pixels(item)
+            return reader(item)
         except ReadError as error:
             return str(error)
 
@@ -292,7 +300,14 @@ def in_batches(
 
 
 def _place(series: Series) -> tuple:
-    return (series.subject, series.study_date, series.study, series.number is None, series.number or 0, series.uid)
+    return (
+        series.subject,
+        series.study_date,
+        series.study,
+        series.number is None,
+        series.number or 0,
+        series.uid,
+    )
 
 
 def classify_study(

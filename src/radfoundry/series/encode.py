@@ -1,4 +1,4 @@
-"""A series as numbers: one token a tag (a phrase or a binned number, or missing), and tokens of the slices."""
+"""A series as numbers: one token a tag (a phrase, a binned number, or missing), and tokens of slices."""
 
 from __future__ import annotations
 
@@ -55,12 +55,14 @@ class TagScheme:
         found = {name: header.values.get(name) for name in self.text}
         plane = read_attributes(header).plane
         found["ImageOrientationPatient"] = (plane,) if plane else None
-        found = {name: tuple(map(_without_digits, values)) if name == "SequenceName" and values else values
-                 for name, values in found.items()}  # fmt: skip
-        return [phrase(name, found[name]) if found[name] else "" for name in self.text]
+        found = {
+            name: tuple(map(_without_digits, values)) if name == "SequenceName" and values else values
+            for name, values in found.items()
+        }
+        return [phrase(name, values) if (values := found[name]) else "" for name in self.text]
 
     def numbers(self, header: SeriesHeader) -> tuple[np.ndarray, np.ndarray]:
-        """((number tags, 2 × BINS + 1), which are known): bins of smallest and largest, and whether they differ."""
+        """((number tags, 2 × BINS + 1), which are known): bins of least and largest, whether they differ."""
         out = np.zeros((len(self.number), 2 * BINS + 1), np.float32)
         known = np.zeros(len(self.number), bool)
         for row, name in enumerate(self.number):
@@ -75,9 +77,12 @@ class TagScheme:
         return out, known
 
     def encode(
-        self, headers: Sequence[SeriesHeader | None], tower: TextTower, images: Sequence[np.ndarray | None],
+        self,
+        headers: Sequence[SeriesHeader | None],
+        tower: TextTower,
+        images: Sequence[np.ndarray | None],
         image_shape: tuple[int, int],
-    ) -> Tokens:  # fmt: skip
+    ) -> Tokens:
         """Tokens of series; a header or an image of None leaves that half missing.
 
         images: per series (k, image dim) with k at most image_shape[0]; image_shape: (slices + 1, image dim).
@@ -101,7 +106,9 @@ class TagScheme:
         return Tokens(
             phrases,
             np.array([[bool(w) for w in row] for row in words], bool).reshape(len(words), -1),
-            np.stack([values for values, _ in pairs]) if pairs else np.zeros((0, len(self.number), 2 * BINS + 1)),
+            np.stack([values for values, _ in pairs])
+            if pairs
+            else np.zeros((0, len(self.number), 2 * BINS + 1)),
             np.stack([known for _, known in pairs]) if pairs else np.zeros((0, len(self.number)), bool),
             pixels,
             seen,
@@ -109,7 +116,7 @@ class TagScheme:
 
 
 def scheme(tags: Mapping[str, str], headers: Sequence[SeriesHeader]) -> TagScheme:
-    """The scheme of a tag list (keyword -> text, number, numbers or computed), its bounds from these headers."""
+    """The scheme of a tag list (keyword -> text, number, ...), its bounds from these headers."""
     text = tuple(name for name, how in tags.items() if how == "text" or name == "ImageOrientationPatient")
     number = tuple(name for name in tags if name not in text)
     edges = {}

@@ -41,7 +41,9 @@ def from_phantoms(
     folder where chunks are kept. how: vendor, anatomy and corruption, as `phantom_series.draw_study` takes.
     """
     starts = list(range(0, studies, CHUNK))
-    work = partial(_chunk, studies=studies, tags=tags, pixels=pixels, seed=seed, tower=tower, store=store, how=how)
+    work = partial(
+        _chunk, studies=studies, tags=tags, pixels=pixels, seed=seed, tower=tower, store=store, how=how
+    )
     parts: list[Examples] = []
     if workers > 1 and len(starts) > 1:
         with ProcessPoolExecutor(workers) as pool:
@@ -68,15 +70,18 @@ def _chunk(
     from radfoundry.encoders.weights import text_digest
 
     stop = min(start + CHUNK, studies)
-    name = text_digest(phantom_series.CODE_VERSION, tags, pixels, seed, tower if pixels else "", sorted(how.items()))
+    name = text_digest(
+        phantom_series.CODE_VERSION, tags, pixels, seed, tower if pixels else "", sorted(how.items())
+    )
     path = store / f"phantoms-{name[:16]}" / f"{start:06d}-{stop:06d}.npz" if store is not None else None
     if path is not None and path.exists():
         return read_examples(path)
     found = Examples([], [], [], [], [])
     for number in range(start, stop):
         rng = np.random.default_rng((seed, number))
-        limit = {} if pixels else {"max_files": HEADER_FILES}
-        drawn = phantom_series.draw_study(rng, pixels=pixels, **limit, **how)
+        drawn = phantom_series.draw_study(
+            rng, pixels=pixels, max_files=None if pixels else HEADER_FILES, **how
+        )
         for item in drawn:
             found = found + _of_phantom(item, tags, pixels, tower, f"phantom-{seed}-{number}")
     if path is not None:
@@ -91,7 +96,9 @@ def _of_phantom(item: Any, tags: TagList, pixels: bool, tower: str, group: str) 
     label = f"{truth['modality']}:{truth['kind']}" if truth["kind"] else truth["modality"]
     images = [_tokens(one, tower) if pixels else None for one in series]
     n = len(series)
-    return Examples([read_header(one, tags) for one in series], images, [label] * n, [truth["anatomy"]] * n, [group] * n)
+    return Examples(
+        [read_header(one, tags) for one in series], images, [label] * n, [truth["anatomy"]] * n, [group] * n
+    )
 
 
 _built: dict[str, Any] = {}
@@ -148,7 +155,9 @@ def read_labels(table: Path, labels: Labels) -> dict[str, tuple[str, str]]:
     frame = _frame(table)
     key = next((name for name in ("series_uid", "uid", "series_dir", "where") if name in frame), None)
     if key is None or "modality" not in frame:
-        raise InputError(f"{table} needs columns series_uid (or series_dir) and modality; it has {', '.join(frame)}")
+        raise InputError(
+            f"{table} needs columns series_uid (or series_dir) and modality; it has {', '.join(frame)}"
+        )
     out: dict[str, tuple[str, str]] = {}
     for number, row in enumerate(frame.fillna("").astype(str).to_dict("records"), start=2):
         modality, _, kind = row["modality"].strip().partition(":")
@@ -159,7 +168,9 @@ def read_labels(table: Path, labels: Labels) -> dict[str, tuple[str, str]]:
         for column, value, known in (("modality", modality, labels.modalities), ("kind", kind, labels.kinds),
                                      ("anatomy", anatomy, labels.anatomies)):  # fmt: skip
             if value and value not in known:
-                raise InputError(f"{table}, row {number}, column {column}: {value!r} is unknown. Known: {', '.join(known)}")
+                raise InputError(
+                    f"{table}, row {number}, column {column}: {value!r} is unknown. Known: {', '.join(known)}"
+                )
         if (modality == OTHER) != bool(kind):
             raise InputError(f"{table}, row {number}: `other` needs a kind, and only `other` has one")
         out[row[key].strip().rstrip("/")] = (f"{modality}:{kind}" if kind else modality, anatomy)
@@ -180,13 +191,16 @@ def _frame(table: Path) -> pd.DataFrame:
 def write_examples(path: Path, examples: Examples) -> None:
     """Keep examples as .npz (images, JSON); an interrupted call leaves no file of that name."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    images = {f"image{i}": image.astype(np.float16) for i, image in enumerate(examples.images) if image is not None}
+    images = {
+        f"image{i}": image.astype(np.float16) for i, image in enumerate(examples.images) if image is not None
+    }
     record = {
         "headers": [asdict(h) for h in examples.headers], "modality": list(examples.modality),
         "anatomy": list(examples.anatomy), "group": list(examples.group),
     }  # fmt: skip
     partial_path = path.with_name(f".{path.name}.partial.npz")
-    np.savez(partial_path, record=np.frombuffer(json.dumps(record).encode(), np.uint8), **images)
+    images["record"] = np.frombuffer(json.dumps(record).encode(), np.uint8)
+    np.savez(partial_path, allow_pickle=False, **images)  # type: ignore[arg-type]  # numpy's stub
     partial_path.replace(path)
 
 

@@ -15,14 +15,14 @@ class SeriesHeader:
 
     values: DICOM keyword -> its distinct values (str, float or int; a multi-valued element such as Image
     Type is one tuple), in order of first sight over files and frames; what is absent or empty is left out.
-    Only keywords of the tag list (`tags.yaml`) are there, with SeriesDescription and ProtocolName only when
-    they were switched on.
+    Keywords of the tag list (`tags.yaml`), with SeriesDescription and ProtocolName only when they were
+    switched on; those that rules need beside them (`tags.RULE_TAGS`); "vendor:..." facts (`vendor.facts`).
     vendor: siemens, ge, philips, uih, canon, hitachi, hyperfine, or "" when unknown.
     n_images: slices in all, tiles of a mosaic and frames of a multi-frame object counted. n_positions:
     distinct slice positions; n_images / n_positions is about the number of volumes.
     normals: distinct slice normals, unit vectors in LPS, signs made comparable.
     b_values: s/mm², ascending, from the standard element, enhanced frames or the vendor's private ones.
-    n_directions: distinct diffusion gradient directions. asl: how arterial spin labelling is known, "" if not.
+    n_directions: distinct diffusion gradient directions. asl: how spin labelling is known, or "".
     inversion_times, echo_times, repetition_times in ms, ascending.
     notes: what had to be passed over, e.g. a private element with a wrong VR.
     """

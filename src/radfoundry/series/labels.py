@@ -62,23 +62,31 @@ def load(path: Path = PACKAGED) -> Labels:
         raise InputError(f"{path} could not be read as YAML: {cause}. See the packaged {PACKAGED}") from cause
     if not isinstance(data, dict) or data.get("format") != 1:
         raise InputError(f"{path} lacks `format: 1`. Start from a copy of {PACKAGED}")
-    parts = {name: _labels(data.get(name), f"{path}: {name}") for name in ("modalities", "kinds", "anatomies")}
+    parts = {
+        name: _labels(data.get(name), f"{path}: {name}") for name in ("modalities", "kinds", "anatomies")
+    }
     for name in ("modalities", "anatomies"):
         if OTHER not in parts[name]:
-            raise InputError(f"{path}: {name} lacks `{OTHER}`, which takes whatever is none of the rest. Add it")
+            raise InputError(
+                f"{path}: {name} lacks `{OTHER}`, which takes whatever is none of the rest. Add it"
+            )
     return Labels(**parts)
 
 
 def _labels(entries: Any, where: str) -> dict[str, Label]:
     if not isinstance(entries, dict) or not entries:
-        raise InputError(f"{where} is no mapping of label to its description. Start from a copy of {PACKAGED}")
+        raise InputError(
+            f"{where} is no mapping of label to its description. Start from a copy of {PACKAGED}"
+        )
     return {str(name): _label(str(name), entry, f"{where}.{name}") for name, entry in entries.items()}
 
 
 def _label(name: str, entry: Any, where: str) -> Label:
     known = {"name", "bids", "entities", "derived"}
     if not isinstance(entry, dict) or not isinstance(entry.get("name"), str) or set(entry) - known:
-        raise InputError(f"{where} needs `name` and may have {', '.join(sorted(known - {'name'}))}. Correct it")
+        raise InputError(
+            f"{where} needs `name` and may have {', '.join(sorted(known - {'name'}))}. Correct it"
+        )
     bids = entry.get("bids")
     if bids is not None and (not isinstance(bids, str) or len(bids.split("/")) != 2):
         raise InputError(f"{where} has bids {bids!r}, not datatype/suffix such as anat/T1w. Correct it")
@@ -88,7 +96,7 @@ def _label(name: str, entry: Any, where: str) -> Label:
     return Label(
         name,
         entry["name"],
-        tuple(bids.split("/")) if bids else None,
+        (bids.split("/")[0], bids.split("/")[1]) if bids else None,
         {str(key): str(value) for key, value in entities.items()},
         bool(entry.get("derived", False)),
     )

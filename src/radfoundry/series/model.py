@@ -1,7 +1,7 @@
 """A trained model of the series sorter: the network, its labels, tags and calibration, in one folder.
 
-    model.safetensors   the network, and the vectors of all phrases seen in training
-    model.json          labels, tag scheme, shape, calibration, how it was trained
+model.safetensors   the network, and the vectors of all phrases seen in training
+model.json          labels, tag scheme, shape, calibration, how it was trained
 """
 
 from __future__ import annotations
@@ -84,14 +84,15 @@ class SeriesModel:
 
     def save(self, folder: Path) -> None:
         """Write model.safetensors and model.json; an interrupted call leaves no model.json."""
-        from safetensors.torch import save_file
-
         import torch
+        from safetensors.torch import save_file
 
         folder.mkdir(parents=True, exist_ok=True)
         known = sorted(self.text.known)
         tensors = {f"net.{key}": value.contiguous() for key, value in self.net.state_dict().items()}
-        tensors["phrases"] = torch.from_numpy(np.stack([self.text.known[p] for p in known]).astype(np.float32))
+        tensors["phrases"] = torch.from_numpy(
+            np.stack([self.text.known[p] for p in known]).astype(np.float32)
+        )
         save_file(tensors, str(folder / "model.safetensors"))
         record = {
             "format": FORMAT,
@@ -104,12 +105,16 @@ class SeriesModel:
             "text_tower": self.text.source,
             "image_tower": self.image_tower,
             "phrases": known,
-            "calibration": {look: {head: asdict(c) for head, c in heads.items()}
-                            for look, heads in self.calibration.items()},
-            "rules": {head: {said: values.tolist() for said, values in table.items()}
-                      for head, table in self.rules.items()},
+            "calibration": {
+                look: {head: asdict(c) for head, c in heads.items()}
+                for look, heads in self.calibration.items()
+            },
+            "rules": {
+                head: {said: values.tolist() for said, values in table.items()}
+                for head, table in self.rules.items()
+            },
             "trained": self.trained,
-        }  # fmt: skip
+        }
         partial = folder / "model.json.partial"
         partial.write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")
         partial.replace(folder / "model.json")
@@ -147,14 +152,19 @@ def load(folder: Path) -> SeriesModel:
             TagScheme(tuple(record["text_tags"]), tuple(record["number_tags"]), record["edges"]),
             TextTower(record["text_tower"], dict(zip(record["phrases"], vectors, strict=True))),
             record["image_tower"],
-            {look: {head: Calibration(**c) for head, c in heads.items()}
-             for look, heads in record["calibration"].items()},
-            {head: {said: np.array(values) for said, values in table.items()}
-             for head, table in record["rules"].items()},
+            {
+                look: {head: Calibration(**c) for head, c in heads.items()}
+                for look, heads in record["calibration"].items()
+            },
+            {
+                head: {said: np.array(values) for said, values in table.items()}
+                for head, table in record["rules"].items()
+            },
             record["trained"],
-        )  # fmt: skip
+        )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as cause:
+        reason = str(cause).splitlines()[0] if str(cause) else ""
         raise WeightsError(
-            f"{folder} is no model of the series sorter ({type(cause).__name__}: {str(cause).splitlines()[0] if str(cause) else ''}). "
+            f"{folder} is no model of the series sorter ({type(cause).__name__}: {reason}). "
             "Make one with `radfoundry series train`, or pass the folder that holds model.json"
         ) from cause

@@ -25,10 +25,10 @@ class Shape:
     image_dim: int
     modalities: int
     anatomies: int
-    width: int = 128
+    width: int = 96
     layers: int = 6
     heads: int = 8
-    feed_forward: int = 512
+    feed_forward: int = 192
     dropout: float = 0.1
 
 

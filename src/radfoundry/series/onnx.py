@@ -30,15 +30,23 @@ def export(model: SeriesModel, path: Path) -> Path:
     partial = path.with_name(f".{path.stem}.partial.onnx")
     names = {name: {0: "series"} for name in (*INPUTS, *OUTPUTS)}
     torch.onnx.export(
-        model.net.eval(), as_tensors(tokens), str(partial), input_names=list(INPUTS), output_names=list(OUTPUTS),
-        dynamic_axes=names, opset_version=17, dynamo=False,
-    )  # fmt: skip
+        model.net.eval(),
+        as_tensors(tokens),
+        str(partial),
+        input_names=list(INPUTS),
+        output_names=list(OUTPUTS),
+        dynamic_axes=names,
+        opset_version=17,
+        dynamo=False,
+    )
     tokens = tokens.take(slice(1, 3))  # another batch size than the traced one
     wanted, found = model.logits(tokens), OnnxNet(partial)(tokens)
     gap = max(float(np.abs(getattr(wanted, name) - getattr(found, name)).max()) for name in OUTPUTS)
     if gap > TOLERANCE:
         partial.unlink()
-        raise RunError(f"{path} was not written: ONNX and torch differ by {gap:.2g}. Try another torch or onnxruntime")
+        raise RunError(
+            f"{path} was not written: ONNX and torch differ by {gap:.2g}. Try another torch or onnxruntime"
+        )
     partial.replace(path)
     return path
 
@@ -54,9 +62,13 @@ def _sample(model: SeriesModel) -> Tokens:
     known[2][1] = False
     known[0][2] = known[1][2] = False
     return Tokens(
-        drawn(shape.text_tags, shape.text_dim), known[0], drawn(shape.number_tags, shape.number_dim), known[1],
-        drawn(shape.image_tokens, shape.image_dim), known[2],
-    )  # fmt: skip
+        drawn(shape.text_tags, shape.text_dim),
+        known[0],
+        drawn(shape.number_tags, shape.number_dim),
+        known[1],
+        drawn(shape.image_tokens, shape.image_dim),
+        known[2],
+    )
 
 
 class OnnxNet:

@@ -81,7 +81,9 @@ def _build(source: str) -> tuple[Any, Any]:
         state = {key.removeprefix("bert."): value for key, value in load(files["model.safetensors"]).items()}
         tokenizer = tokenizers.Tokenizer.from_buffer(files["tokenizer.json"])
     except (ValueError, TypeError, SafetensorError) as cause:
-        raise WeightsError(f"{source} holds no BERT: {cause}. Pass a folder with {', '.join(FILES)}") from cause
+        raise WeightsError(
+            f"{source} holds no BERT: {cause}. Pass a folder with {', '.join(FILES)}"
+        ) from cause
     kept = {key: value for key, value in state.items() if not key.startswith(("pooler.", "cls."))}
     kept.pop("embeddings.position_ids", None)  # a buffer that older files carry
     weights.load_strict(net, kept, Path(source))
@@ -95,12 +97,16 @@ def _files(source: str) -> Mapping[str, bytes]:
         path = weights.package_file("all_minilm_l6_v2", "model.zip", install=INSTALL)
         with zipfile.ZipFile(path) as archive:
             if any(archive.getinfo(name).file_size > MAX_BYTES for name in FILES):
-                raise WeightsError(f"{path} unpacks to more than {MAX_BYTES:,} bytes. Install it again: {INSTALL}")
+                raise WeightsError(
+                    f"{path} unpacks to more than {MAX_BYTES:,} bytes. Install it again: {INSTALL}"
+                )
             return {name: archive.read(name) for name in FILES}
     folder = Path(source)
     missing = [name for name in FILES if not (folder / name).is_file()]
     if missing:
-        raise WeightsError(f"{folder} lacks {', '.join(missing)}. Pass the folder of a BERT in safetensors form")
+        raise WeightsError(
+            f"{folder} lacks {', '.join(missing)}. Pass the folder of a BERT in safetensors form"
+        )
     return {name: (folder / name).read_bytes() for name in FILES}
 
 

@@ -191,8 +191,8 @@ def _decoded(file: DicomFile, source: Path | pydicom.Dataset, frame: int) -> np.
 
 def _normalised(pictures: list[np.ndarray], late: np.ndarray, size: int) -> Pixels:
     """One scale for all slices: 1st to 99th percentile of the first volume's."""
-    first = np.concatenate([p.ravel()[:: max(p.size // 16384, 1)] for p, l in zip(pictures, late) if not l]
-                           or [p.ravel() for p in pictures])  # fmt: skip
+    of_first = [p for p, last in zip(pictures, late) if not last] or pictures
+    first = np.concatenate([p.ravel()[:: max(p.size // 16384, 1)] for p in of_first])
     first = first[np.isfinite(first)]
     low, high = np.percentile(first, (1, 99)) if first.size else (0.0, 1.0)
     scale = 1.0 / max(float(high - low), 1e-6)
@@ -223,4 +223,6 @@ def _shrunk(picture: np.ndarray, longest: int) -> np.ndarray:
     factor = longest / max(picture.shape)
     rows, columns = (max(round(side * factor), 1) for side in picture.shape)
     image = Raster.fromarray(np.ascontiguousarray(picture, np.float32))
-    return np.asarray(image.resize((columns, rows), Raster.Resampling.BOX if factor < 1 else Raster.Resampling.BILINEAR))
+    return np.asarray(
+        image.resize((columns, rows), Raster.Resampling.BOX if factor < 1 else Raster.Resampling.BILINEAR)
+    )

@@ -29,7 +29,7 @@ class ImageTower:
         return self.slices + 1, self.dim
 
     def tokens(self, pixels: Pixels) -> np.ndarray:
-        """Tokens of one series; the histogram token also says how many slices there are, and how many late."""
+        """Tokens of one series; the histogram token also says how many slices there are, how many late."""
         found = self.embed(pixels.slices)
         last = np.zeros((1, self.dim), np.float32)
         last[0, : 2 * BINS] = pixels.histogram.ravel()

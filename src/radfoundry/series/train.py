@@ -50,7 +50,7 @@ class Examples:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How the network is trained. tag_drop, half_drop: chance that a tag, or all tags or all slices, is hidden."""
+    """How the network is trained. tag_drop, half_drop: chance that a tag, or all of one half, is hidden."""
 
     epochs: int = 16
     batch: int = 64
@@ -59,7 +59,7 @@ class TrainConfig:
     smoothing: float = 0.05
     tag_drop: float = 0.3
     half_drop: float = 0.15
-    width: int = 128
+    width: int = 96
     layers: int = 6
     text_tower: str = PACKAGED
     image_tower: str = "efficientnet-lite0"
@@ -73,9 +73,15 @@ Progress = Callable[[str], None]
 
 
 def train(
-    examples: Examples, tags: Any, config: TrainConfig, *, state: Path | None = None,
-    tower: ImageTower | None = None, text: TextTower | None = None, log: Progress = lambda _: None,
-) -> SeriesModel:  # fmt: skip
+    examples: Examples,
+    tags: Any,
+    config: TrainConfig,
+    *,
+    state: Path | None = None,
+    tower: ImageTower | None = None,
+    text: TextTower | None = None,
+    log: Progress = lambda _: None,
+) -> SeriesModel:
     """Train and calibrate on labelled series; 80:10:10 of the groups train, choose the epoch, calibrate.
 
     tags: keyword -> how, the list the model reads. state: file from which an interrupted training goes on.
@@ -92,24 +98,36 @@ def train(
     image, words = tower or build(config.image_tower), text or TextTower(config.text_tower)
     log(f"{len(examples)} series, {len(modalities)} labels, {len(anatomies)} anatomies")
     tokens = [
-        fitted.encode([examples.headers[i] for i in part], words, [examples.images[i] for i in part], image.shape)
+        fitted.encode(
+            [examples.headers[i] for i in part], words, [examples.images[i] for i in part], image.shape
+        )
         for part in parts
     ]
     targets = [_targets(examples, part, modalities, anatomies) for part in parts]
     shape = Shape(
-        len(fitted.text), len(fitted.number), tokens[0].phrases.shape[2], tokens[0].numbers.shape[2],
-        *image.shape, len(modalities), len(anatomies), width=config.width, layers=config.layers,
-        feed_forward=4 * config.width,
-    )  # fmt: skip
+        len(fitted.text),
+        len(fitted.number),
+        tokens[0].phrases.shape[2],
+        tokens[0].numbers.shape[2],
+        *image.shape,
+        len(modalities),
+        len(anatomies),
+        width=config.width,
+        layers=config.layers,
+        feed_forward=2 * config.width,
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         net = SeriesNet(shape)
         history = _fit(net, tokens[0], targets[0], tokens[1], targets[1], config, state, log)
     model = SeriesModel(net, modalities, anatomies, fitted, words, config.image_tower)
     model.trained = {
-        "config": asdict(config), "series": [len(part) for part in parts], "history": history,
-        "groups": len(set(examples.group)), "code": CODE_VERSION,
-    }  # fmt: skip
+        "config": asdict(config),
+        "series": [len(part) for part in parts],
+        "history": history,
+        "groups": len(set(examples.group)),
+        "code": CODE_VERSION,
+    }
     _calibrate(model, examples.take(parts[2]), tokens[2], targets[2], config)
     return model
 
@@ -119,8 +137,8 @@ def _with_enough(examples: Examples, least: int) -> tuple[Examples, tuple[str, .
     modalities = tuple(sorted(label for label, n in counts.items() if n >= least))
     if len(modalities) < 2:
         raise InputError(
-            f"{len(modalities)} labels have {least} series or more ({counts}). Add labelled series, or mix in "
-            "phantoms with --phantoms"
+            f"{len(modalities)} labels have {least} series or more ({counts}). Add labelled series, or mix "
+            "in phantoms with --phantoms"
         )
     rows = np.flatnonzero([label in modalities for label in examples.modality])
     return examples.take(rows), modalities
@@ -149,10 +167,16 @@ def _targets(
 
 
 def _fit(
-    net: Any, tokens: Tokens, y: np.ndarray, held: Tokens, held_y: np.ndarray, config: TrainConfig,
-    state: Path | None, log: Progress,
-) -> list[dict[str, float]]:  # fmt: skip
-    """Train in place; the epoch of least validation loss (over all three looks) is kept. Returns the history."""
+    net: Any,
+    tokens: Tokens,
+    y: np.ndarray,
+    held: Tokens,
+    held_y: np.ndarray,
+    config: TrainConfig,
+    state: Path | None,
+    log: Progress,
+) -> list[dict[str, float]]:
+    """Train in place; the epoch of least validation loss over the looks is kept. Returns the history."""
     import torch
 
     from radfoundry.adapt import checkpoint
@@ -188,14 +212,21 @@ def _fit(
             total += float(loss.detach()) * len(rows)
         found = _validate(net, held, held_y)
         history.append({"epoch": epoch + 1, "loss": total / len(tokens), **found})
-        log(f"epoch {epoch + 1} of {config.epochs}: loss {total / len(tokens):.3f}, validation {found['nll']:.3f}, "
-            f"accuracy {found['tags']:.3f} by tags, {found['pixels']:.3f} by pixels, {found['both']:.3f} by both")  # fmt: skip
+        log(
+            f"epoch {epoch + 1} of {config.epochs}: loss {total / len(tokens):.3f}, validation "
+            f"{found['nll']:.3f}; right by tags {found['tags']:.3f}, by pixels {found['pixels']:.3f}, "
+            f"by both {found['both']:.3f}"
+        )
         if found["nll"] < best:
             best, kept = found["nll"], {key: value.clone() for key, value in net.state_dict().items()}
         if state is not None:
             checkpoint.write(
                 state,
-                {"net": net.state_dict(), "best": kept or {}, "optimizer": checkpoint.optimizer_tensors(optimizer)},
+                {
+                    "net": net.state_dict(),
+                    "best": kept or {},
+                    "optimizer": checkpoint.optimizer_tensors(optimizer),
+                },
                 {"made": made, "best": best, "history": history, "epoch": epoch + 1},
             )
     if kept:
@@ -230,7 +261,9 @@ def _dropped(tokens: Tokens, config: TrainConfig, rng: np.random.Generator) -> T
     has_images = tokens.images_known.any(axis=1)
     no_tags = (halves < config.half_drop) & has_images
     no_images = halves > 1 - config.half_drop
-    rate = config.tag_drop * rng.random((n, 1)) * 2  # from none to twice the rate, so that whole headers occur
+    rate = (
+        config.tag_drop * rng.random((n, 1)) * 2
+    )  # from none to twice the rate, so that whole headers occur
     phrases = tokens.phrases_known & (rng.random(tokens.phrases_known.shape) >= rate) & ~no_tags[:, None]
     numbers = tokens.numbers_known & (rng.random(tokens.numbers_known.shape) >= rate) & ~no_tags[:, None]
     images = tokens.images_known & ~no_images[:, None]
@@ -253,9 +286,13 @@ def looked(tokens: Tokens, look: Look) -> Tokens:
     """The tokens as one look sees them: without slices, without tags, or as they are."""
     hide_tags, hide_images = look == "pixels", look == "tags"
     return Tokens(
-        tokens.phrases, tokens.phrases_known & (not hide_tags), tokens.numbers,
-        tokens.numbers_known & (not hide_tags), tokens.images, tokens.images_known & (not hide_images),
-    )  # fmt: skip
+        tokens.phrases,
+        tokens.phrases_known & (not hide_tags),
+        tokens.numbers,
+        tokens.numbers_known & (not hide_tags),
+        tokens.images,
+        tokens.images_known & (not hide_images),
+    )
 
 
 def _validate(net: Any, tokens: Tokens, y: np.ndarray) -> dict[str, float]:
@@ -272,7 +309,8 @@ def _validate(net: Any, tokens: Tokens, y: np.ndarray) -> dict[str, float]:
             continue
         with torch.inference_mode():
             parts = [
-                net(*as_tensors(looked(tokens.take(rows[k : k + 256]), look)))[0] for k in range(0, len(rows), 256)
+                net(*as_tensors(looked(tokens.take(rows[k : k + 256]), look)))[0]
+                for k in range(0, len(rows), 256)
             ]
         logits = torch.cat(parts).double().numpy()
         truth = y[rows, 0]

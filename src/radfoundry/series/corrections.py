@@ -1,0 +1,198 @@
+"""What a person said about series: read from the contact sheet, laid over verdicts, kept to learn from."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from radfoundry.errors import InputError, RunError, TableError
+from radfoundry.series import labels as names
+from radfoundry.series.labels import OTHER, Labels
+from radfoundry.series.verdict import Verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FORMAT = 1
+MAX_BYTES = 64 << 20
+LONGEST = {"uid": 128, "note": 2000, "when": 40}
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What one series is, as a person says. anatomy: "" leaves it as it was. when: ISO 8601 or ""."""
+
+    uid: str
+    modality: str
+    kind: str = ""
+    anatomy: str = ""
+    note: str = ""
+    when: str = ""
+
+    @property
+    def label(self) -> str:
+        return f"{self.modality}:{self.kind}" if self.kind else self.modality
+
+
+def read_corrections(path: Path | str, labels: Labels | None = None) -> dict[str, Correction]:
+    """Corrections by series UID, from corrections.json of a contact sheet or from corrections.jsonl.
+
+    Of several for one series the later wins. Raises InputError, naming the row, for a damaged or oversized
+    file, an unknown label, or a kind without `other`.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise InputError(
+                f"{path} has {size:,} bytes, above the limit of {MAX_BYTES:,}. Pass corrections.json"
+            )
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as cause:
+        raise InputError(
+            f"{path} could not be read: {cause}. Export it again from the contact sheet"
+        ) from cause
+    entries = _lines(path, text) if path.suffix == ".jsonl" else _exported(path, text)
+    known = labels or names.load()
+    return {
+        found.uid: found
+        for row, entry in entries
+        if (found := _correction(entry, f"{path}, row {row}", known))
+    }
+
+
+def _lines(path: Path, text: str) -> list[tuple[int, Any]]:
+    found = []
+    for row, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            found.append((row, _json(line, f"{path}, row {row}")))
+    return found
+
+
+def _exported(path: Path, text: str) -> list[tuple[int, Any]]:
+    data = _json(text, str(path))
+    if (
+        not isinstance(data, dict)
+        or data.get("format") != FORMAT
+        or not isinstance(data.get("corrections"), list)
+    ):
+        raise InputError(f"{path} is not what a contact sheet exports (format {FORMAT}). Export it again")
+    return list(enumerate(data["corrections"], start=1))
+
+
+def _json(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as cause:
+        raise InputError(f"{where} is no JSON ({cause}). Export it again from the contact sheet") from cause
+
+
+def _correction(entry: Any, where: str, labels: Labels) -> Correction:
+    if not isinstance(entry, dict):
+        raise InputError(f"{where} is no correction with uid and modality. Export it again")
+    fields = {name: entry.get(name, "") for name in Correction.__match_args__}
+    for name, value in fields.items():
+        if not isinstance(value, str) or len(value) > LONGEST.get(name, 64):
+            raise InputError(
+                f"{where}: {name} is no text of at most {LONGEST.get(name, 64)} characters. Correct it"
+            )
+    found = Correction(**fields)
+    if not re.fullmatch(r"[\w.-]+", found.uid, re.ASCII):
+        raise InputError(f"{where}: uid {found.uid[:40]!r} is no series UID. Export it again")
+    for name, value, choices in (
+        ("modality", found.modality, labels.modalities),
+        ("kind", found.kind, labels.kinds),
+        ("anatomy", found.anatomy, labels.anatomies),
+    ):
+        if value not in choices and (value or name == "modality"):
+            raise InputError(f"{where}: {name} {value!r} is unknown. Known: {', '.join(choices)}")
+    if (found.modality == OTHER) != bool(found.kind):
+        raise InputError(f"{where}: `{OTHER}` needs a kind, and only `{OTHER}` has one. Correct it")
+    return found
+
+
+def apply(verdicts: Sequence[Verdict], corrections: Mapping[str, Correction]) -> list[Verdict]:
+    """Verdicts with a person's word in place of the sorter's; those without a correction are unchanged.
+
+    source is `person`, and confidence None: nobody measured how often that person is right.
+    """
+    return [_corrected(verdict, corrections.get(verdict.uid)) for verdict in verdicts]
+
+
+def _corrected(verdict: Verdict, correction: Correction | None) -> Verdict:
+    if correction is None:
+        return verdict
+    same = correction.label == verdict.label
+    said = (
+        f"a person confirms {correction.label}" if same else f"a person: {verdict.label} → {correction.label}"
+    )
+    return replace(
+        verdict, modality=correction.modality, kind=correction.kind,
+        anatomy=correction.anatomy or verdict.anatomy, confidence=None,
+        anatomy_confidence=None if correction.anatomy else verdict.anatomy_confidence,
+        unsure=False, source="person", trace=(*verdict.trace, said), candidates=(correction.label,),
+    )  # fmt: skip
+
+
+def append(path: Path | str, corrections: Iterable[Correction], labels: Labels | None = None) -> int:
+    """Add corrections to a corrections.jsonl that is only ever added to; how many were new.
+
+    What it says already is not written again. Raises InputError where the file is damaged, RunError where it
+    cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    path = Path(path)
+    try:
+        with FileLock(path.with_name(f".{path.name}.lock"), timeout=10):
+            known = read_corrections(path, labels) if path.exists() else {}
+            new = [one for one in corrections if known.get(one.uid) != one]
+            with open(path, "a+b") as file:
+                if file.tell():
+                    file.seek(-1, 2)
+                    torn = file.read(1) != b"\n"
+                    file.write(b"\n" if torn else b"")
+                file.write("".join(json.dumps(asdict(one)) + "\n" for one in new).encode())
+    except (OSError, Timeout) as cause:
+        raise RunError(
+            f"{path} cannot be written: {cause}. Check permissions, or wait for the other call"
+        ) from cause
+    return len(new)
+
+
+def merge_into_training(table: pd.DataFrame, corrections: Mapping[str, Correction]) -> pd.DataFrame:
+    """A table of labelled series (series_uid, modality, kind, anatomy) in which corrections win.
+
+    Corrected series that the table lacks are added at its end; other columns of theirs stay empty. Raises
+    TableError without the columns series_uid and modality.
+    """
+    import pandas as pd
+
+    missing = [name for name in ("series_uid", "modality") if name not in table]
+    if missing:
+        raise TableError(
+            f"the table of labelled series lacks {', '.join(missing)}. Its columns: {', '.join(table)}"
+        )
+    merged = table.astype({"modality": object}).copy()
+    for name in ("kind", "anatomy"):
+        merged[name] = merged[name].astype(object) if name in merged else ""
+    rows = merged["series_uid"].map(corrections)
+    for at in merged.index[rows.notna()]:
+        one = rows[at]
+        merged.loc[at, ["modality", "kind"]] = one.modality, one.kind
+        if one.anatomy:
+            merged.loc[at, "anatomy"] = one.anatomy
+    added = [
+        {"series_uid": one.uid, "modality": one.modality, "kind": one.kind, "anatomy": one.anatomy}
+        for uid, one in corrections.items()
+        if uid not in set(table["series_uid"])
+    ]
+    return (
+        pd.concat([merged, pd.DataFrame(added)], ignore_index=True)
+        if added
+        else merged.reset_index(drop=True)
+    )

@@ -1,0 +1,437 @@
+"""Trees of classified series: what is placed, what is refused, and what an interruption leaves behind."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections import namedtuple
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from radfoundry.errors import RunError
+from radfoundry.io.dicom import open_dicom
+from radfoundry.series import bids
+from radfoundry.series import organise as module
+from radfoundry.series.find import Series, find
+from radfoundry.series.organise import dicom_folders, organise
+from radfoundry.series.verdict import Attributes, Verdict
+
+
+def write_image(
+    path: Path, series: str = "1.2.1", number: int = 1, *, patient: str = "P1", **elements: object
+) -> None:
+    """A readable MR image of 16 × 16 pixels."""
+    image = Dataset()
+    image.file_meta = FileMetaDataset()
+    image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    image.file_meta.MediaStorageSOPClassUID = image.SOPClassUID = "1.2.840.10008.5.1.4.1.1.4"
+    image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID = f"{series}.{number}"
+    image.SeriesInstanceUID, image.StudyInstanceUID = series, "1.2"
+    image.PatientID, image.PatientName, image.Modality, image.Manufacturer = (
+        patient,
+        "Doe^Jane",
+        "MR",
+        "SIEMENS",
+    )
+    image.StudyDate, image.SeriesNumber, image.InstanceNumber = "20200101", int(series.split(".")[-1]), number
+    image.ImageType = ["ORIGINAL", "PRIMARY", "M"]
+    image.ImageOrientationPatient, image.ImagePositionPatient = [1, 0, 0, 0, 1, 0], [0, 0, 3.0 * number]
+    image.PixelSpacing, image.SliceThickness = [1, 1], 3
+    image.RepetitionTime, image.EchoTime, image.MRAcquisitionType = 500, 10, "2D"
+    image.Rows = image.Columns = 16
+    image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"
+    image.BitsAllocated = image.BitsStored = 16
+    image.HighBit, image.PixelRepresentation = 15, 0
+    image.PixelData = np.arange(256, dtype="<u2").tobytes()
+    for name, value in elements.items():
+        setattr(image, name, value)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save_as(path, enforce_file_format=True)
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    for series in ("1.2.3", "1.2.4", "1.2.5"):
+        for number in (1, 2, 3):
+            write_image(tmp_path / "in" / "study" / f"s{series[-1]}" / f"{number}.dcm", series, number)
+    return tmp_path / "in"
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
+            for p in sorted(folder.rglob("*")) if p.is_file()}  # fmt: skip
+
+
+def verdicts_of(series: list[Series], *labels: str) -> list[Verdict]:
+    return [Verdict(one.uid, label, anatomy="Brain", attributes=Attributes("axial", "2D"))
+            for one, label in zip(series, labels or ["T1"] * len(series))]  # fmt: skip
+
+
+def images_in(out: Path) -> list[str]:
+    return sorted(str(p.relative_to(out)) for p in out.rglob("*.dcm") if ".radfoundry" not in p.parts)
+
+
+def test_the_dicom_tree_holds_every_byte_and_the_input_is_untouched(archive: Path, tmp_path: Path) -> None:
+    before = digests(archive)
+    series = find(archive)
+    index = organise(series, verdicts_of(series, "T1", "T2*", "T2-FLAIR"), tmp_path / "out")
+    assert digests(archive) == before
+    subject = series[0].subject
+    place = f"sub-{subject}/ses-1"
+    assert images_in(tmp_path / "out") == [
+        f"{place}/{name}/000{n}.dcm"
+        for name in ("003-T1-axial", "004-T2star-axial", "005-T2-FLAIR-axial")
+        for n in (1, 2, 3)
+    ]
+    copied = digests(tmp_path / "out")
+    assert copied[f"{place}/003-T1-axial/0002.dcm"] == before["study/s3/2.dcm"]
+    assert [row["path_out"] for row in index.rows] == [
+        f"{place}/{n}" for n in ("003-T1-axial", "004-T2star-axial", "005-T2-FLAIR-axial")
+    ]
+
+
+def test_the_index_is_the_same_in_csv_and_parquet_and_names_no_patient(archive: Path, tmp_path: Path) -> None:
+    series = find(archive)
+    organise(series, verdicts_of(series), tmp_path / "out")
+    table = pd.read_csv(tmp_path / "out" / "index.csv")
+    assert list(table["uid"]) == ["1.2.3", "1.2.4", "1.2.5"]
+    assert list(table["path_in"]) == ["study/s3", "study/s4", "study/s5"]
+    parquet = pd.read_parquet(tmp_path / "out" / "index.parquet")
+    assert list(parquet.columns) == list(table.columns) == list(module.COLUMNS)
+    assert list(parquet["path_out"]) == list(table["path_out"])
+    for name in ("index.csv", "index.parquet", ".radfoundry/journal.jsonl"):
+        content = (tmp_path / "out" / name).read_bytes()
+        assert b"Doe" not in content
+        assert b"P1" not in content.replace(b"PAR1", b"")
+
+
+def test_hostile_text_is_no_formula_and_no_path(archive: Path, tmp_path: Path) -> None:
+    series = [replace(one, where='=HYPERLINK("http://x")', subject="../../etc") for one in find(archive)]
+    verdicts = [
+        replace(v, modality="other", kind="../../../x y", trace=("@SUM(1)",)) for v in verdicts_of(series)
+    ]
+    index = organise(series, verdicts, tmp_path / "out", root=archive)
+    assert {row["path_out"] for row in index.rows} == {f"sub-etc/ses-1/00{n}-xy-axial" for n in (3, 4, 5)}
+    assert {p.name for p in tmp_path.iterdir()} == {"in", "out"}
+    table = pd.read_csv(tmp_path / "out" / "index.csv")
+    assert set(table["path_in"]) == {'\'=HYPERLINK("http://x")'}
+    assert set(table["trace"]) == {"'@SUM(1)"}
+
+
+def test_a_second_call_copies_nothing_again(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    series = find(archive)
+    first = organise(series, verdicts_of(series), tmp_path / "out")
+    monkeypatch.setattr(shutil, "copyfile", lambda *_: pytest.fail("copied again"))
+    second = organise(find(archive), verdicts_of(series), tmp_path / "out")
+    assert second == first
+
+
+@pytest.mark.parametrize("what", [KeyboardInterrupt, OSError(errno.ENOSPC, "No space left on device")])
+def test_an_interrupted_call_leaves_whole_series_and_the_next_goes_on(
+    what: BaseException, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    series = find(archive)
+    copy, out, seen = shutil.copyfile, tmp_path / "out", []
+
+    def stops(source: Path, to: Path) -> None:
+        seen.append(to)
+        if len(seen) == 5:  # the second file of the second series
+            raise what
+        copy(source, to)
+
+    monkeypatch.setattr(shutil, "copyfile", stops)
+    with pytest.raises((KeyboardInterrupt, RunError)):
+        organise(series, verdicts_of(series), out)
+    assert [Path(name).parts[2] for name in images_in(out)] == ["003-T1-axial"] * 3
+    assert not (out / "index.csv").exists()
+    monkeypatch.setattr(shutil, "copyfile", lambda source, to: (seen.append(to), copy(source, to)))
+    seen.clear()
+    organise(series, verdicts_of(series), out)
+    assert len(seen) == 6
+    assert len(images_in(out)) == 9
+    assert not (out / ".radfoundry" / "stage").exists()
+
+
+def test_a_call_that_was_killed_while_placing_is_cleaned_up(archive: Path, tmp_path: Path) -> None:
+    series, out = find(archive), tmp_path / "out"
+    organise(series, verdicts_of(series), out)
+    journal = out / ".radfoundry" / "journal.jsonl"
+    lines = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join(lines[:-1]) + lines[-1][:7])  # placed, but its end was cut short
+    (out / json.loads(lines[-2])["files"][0] / "0003.dcm").unlink()
+    organise(series, verdicts_of(series), out)
+    assert len(images_in(out)) == 9
+    assert json.loads(journal.read_text().splitlines()[-1]) == {"end": "1.2.5 1.2"}
+
+
+def test_a_corrected_label_moves_its_series_and_leaves_no_empty_folder(archive: Path, tmp_path: Path) -> None:
+    series, out = find(archive), tmp_path / "out"
+    organise(series, verdicts_of(series, "T1", "T1", "T1"), out)
+    organise(series, verdicts_of(series, "T1", "T2", "T1"), out)
+    names = {Path(name).parts[2] for name in images_in(out)}
+    assert names == {"003-T1-axial", "004-T2-axial", "005-T1-axial"}
+    assert {p.name for p in out.glob("sub-*/ses-1/*")} == names
+
+
+def test_two_series_may_swap_names(archive: Path, tmp_path: Path) -> None:
+    series, out = find(archive), tmp_path / "out"
+    alike = [replace(one, number=7) for one in series]
+    organise(alike, verdicts_of(alike, "T1", "T2", "T1"), out)
+    index = organise(alike, verdicts_of(alike, "T2", "T1", "T1"), out)
+    for row in index.rows:
+        first = next(iter(sorted((out / row["path_out"]).iterdir())))
+        assert open_dicom(first).get("SeriesInstanceUID") == row["uid"]
+
+
+def test_a_changed_input_is_copied_again(archive: Path, tmp_path: Path) -> None:
+    series, out = find(archive), tmp_path / "out"
+    organise(series, verdicts_of(series), out)
+    write_image(archive / "study" / "s4" / "4.dcm", "1.2.4", 4)
+    series = find(archive)
+    organise(series, verdicts_of(series), out)
+    assert len(images_in(out)) == 10
+
+
+def test_names_that_clash_are_numbered_in_the_order_of_the_uids() -> None:
+    series = [Series(uid, "1.2", "ab", "", 3, "x", ()) for uid in ("9", "7", "8")]
+    verdicts = [Verdict("", "T1"), Verdict("", "T1"), Verdict("", "t1")]
+    assert [folder for _, folder in dicom_folders(series, verdicts)] == [
+        "sub-ab/ses-1/003-T1-3", "sub-ab/ses-1/003-T1", "sub-ab/ses-1/003-t1-2",
+    ]  # fmt: skip
+
+
+def test_instances_of_one_number_are_counted(tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        write_image(tmp_path / "in" / f"{number}.dcm", "1.2.3", number, InstanceNumber=1)
+    series = find(tmp_path / "in")
+    organise(series, verdicts_of(series), tmp_path / "out")
+    copies = sorted((tmp_path / "out").rglob("0*.dcm"))
+    assert [p.name for p in copies] == ["0001.dcm", "0002.dcm", "0003.dcm"]
+    assert [str(open_dicom(p).get("SOPInstanceUID")) for p in copies] == ["1.2.3.1", "1.2.3.2", "1.2.3.3"]
+
+
+def test_links_share_their_bytes_with_the_input(archive: Path, tmp_path: Path) -> None:
+    series = find(archive)
+    organise(series, verdicts_of(series), tmp_path / "out", copy="link")
+    one = tmp_path / "out" / f"sub-{series[0].subject}" / "ses-1" / "003-T1-axial" / "0001.dcm"
+    assert os.path.samefile(one, archive / "study" / "s3" / "1.dcm")
+
+
+def test_without_hard_links_files_are_copied(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*_: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuses)
+    series = find(archive)
+    organise(series, verdicts_of(series), tmp_path / "out", copy="link")
+    assert len(images_in(tmp_path / "out")) == 9
+
+
+def test_unsure_series_stay_out_when_asked_and_problems_do_not(archive: Path, tmp_path: Path) -> None:
+    series = find(archive)
+    series[2] = replace(series[2], problem="1 of 4 files unreadable")
+    verdicts = verdicts_of(series)
+    verdicts[1] = replace(verdicts[1], unsure=True)
+    index = organise(series, verdicts, tmp_path / "out", only_sure=True)
+    assert [row["left_out"] for row in index.rows] == ["", "unsure", ""]
+    assert [bool(row["path_out"]) for row in index.rows] == [True, False, True]
+    assert index.rows[2]["problem"] == "1 of 4 files unreadable"
+
+
+def test_a_series_whose_files_are_gone_is_reported_and_the_rest_goes_on(
+    archive: Path, tmp_path: Path
+) -> None:
+    series = find(archive)
+    shutil.rmtree(archive / "study" / "s4")
+    index = organise(series, verdicts_of(series), tmp_path / "out")
+    assert [row["left_out"] for row in index.rows] == ["", "failed", ""]
+    assert "s4" in index.rows[1]["problem"]
+    assert len(images_in(tmp_path / "out")) == 6
+
+
+@pytest.mark.parametrize("place", ["in/out", "in/study/s3/out", "in", ".", "in/study"])
+def test_a_target_inside_or_around_the_input_is_refused(place: str, archive: Path, tmp_path: Path) -> None:
+    before, series = digests(tmp_path), find(archive)
+    with pytest.raises(RunError, match="lie within each other"):
+        organise(series, verdicts_of(series), tmp_path / place)
+    assert digests(tmp_path) == before
+
+
+def test_a_link_that_leads_into_the_input_is_refused(archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").symlink_to(archive)
+    series = find(archive)
+    with pytest.raises(RunError, match="lie within each other"):
+        organise(series, verdicts_of(series), tmp_path / "elsewhere" / "out")
+    assert not (archive / "out").exists()
+
+
+def test_a_link_inside_the_tree_does_not_lead_out_of_it(archive: Path, tmp_path: Path) -> None:
+    series, out = find(archive), tmp_path / "out"
+    organise(series, verdicts_of(series), out)
+    (tmp_path / "other").mkdir()
+    shutil.move(out / f"sub-{series[0].subject}", tmp_path / "other" / "sub")
+    (out / f"sub-{series[0].subject}").symlink_to(tmp_path / "other" / "sub")
+    before = digests(tmp_path / "other")
+    with pytest.raises(RunError, match="leads out"):
+        organise(series, verdicts_of(series, "T2", "T2", "T2"), out)
+    assert digests(tmp_path / "other") == before
+
+
+def test_a_folder_of_somebody_else_is_refused(archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "thesis.docx").write_text("mine")
+    series = find(archive)
+    with pytest.raises(RunError, match="not of an organised tree"):
+        organise(series, verdicts_of(series), tmp_path / "out")
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["thesis.docx"]
+
+
+def test_a_file_that_is_in_the_way_is_kept_and_told(archive: Path, tmp_path: Path) -> None:
+    series, out = find(archive), tmp_path / "out"
+    organise(series[:1], verdicts_of(series[:1]), out)
+    strange = out / f"sub-{series[0].subject}" / "ses-1" / "004-T1-axial"
+    strange.mkdir()
+    (strange / "mine.txt").write_text("mine")
+    index = organise(series, verdicts_of(series), out)
+    assert index.rows[1]["left_out"] == "failed"
+    assert "004-T1-axial is in the tree already" in index.rows[1]["problem"]
+    assert [p.name for p in strange.iterdir()] == ["mine.txt"]
+    assert index.rows[2]["path_out"]
+
+
+def test_a_tree_of_another_input_or_layout_is_refused(archive: Path, tmp_path: Path) -> None:
+    series, out = find(archive), tmp_path / "out"
+    organise(series, verdicts_of(series), out)
+    before = digests(out)
+    with pytest.raises(RunError, match="2 series of another input"):
+        organise(series[:1], verdicts_of(series[:1]), out)
+    with pytest.raises(RunError, match="another layout"):
+        organise(series, verdicts_of(series), out, layout="bids")
+    with pytest.raises(RunError, match="a tree already"):
+        organise(series, verdicts_of(series), out, resume=False)
+    assert digests(out) == before
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{}",
+        "[1]",
+        "no json",
+        '{"begin": "x", "files": ["../in"], "digest": "", "target": "", "held": "", "notes": []}',
+    ],
+)
+def test_a_damaged_journal_is_refused(line: str, archive: Path, tmp_path: Path) -> None:
+    series, out = find(archive), tmp_path / "out"
+    organise(series, verdicts_of(series), out)
+    journal = out / ".radfoundry" / "journal.jsonl"
+    journal.write_text(journal.read_text() + line + "\n")
+    with pytest.raises(RunError, match="damaged"):
+        organise(series, verdicts_of(series), out)
+    assert archive.exists()
+
+
+def test_two_calls_at_once_do_not_share_a_tree(archive: Path, tmp_path: Path) -> None:
+    from filelock import FileLock
+
+    series, out = find(archive), tmp_path / "out"
+    organise(series, verdicts_of(series), out)
+    with FileLock(out / ".radfoundry" / "lock"), pytest.raises(RunError, match="another call"):
+        organise(series, verdicts_of(series), out)
+
+
+def test_a_read_only_target_is_told(archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EROFS, "Read-only file system")
+
+    series = find(archive)
+    monkeypatch.setattr(Path, "mkdir", refuses)
+    with pytest.raises(RunError, match="cannot be written: Read-only file system"):
+        organise(series, verdicts_of(series), tmp_path / "out")
+
+
+def test_a_target_that_is_a_file_is_told(archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+    series = find(archive)
+    with pytest.raises(RunError, match="is a file"):
+        organise(series, verdicts_of(series), tmp_path / "out")
+    with pytest.raises(RunError, match="cannot be written"):
+        organise(series, verdicts_of(series), tmp_path / "out" / "below")
+
+
+def test_too_little_space_is_told_before_anything_is_copied(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(1, 1, 100))
+    series = find(archive)
+    with pytest.raises(RunError, match="free, but the series need"):
+        organise(series, verdicts_of(series), tmp_path / "out")
+    assert images_in(tmp_path / "out") == []
+
+
+def test_without_dcm2niix_every_series_says_so(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bids.optional, "available", lambda _: False)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    series = find(archive)
+    index = organise(series, verdicts_of(series), tmp_path / "out", layout="bids")
+    assert {row["left_out"] for row in index.rows} == {"failed"}
+    assert all("radfoundry\[series" in row["problem"] for row in index.rows)
+    assert (tmp_path / "out" / "index.csv").exists()
+
+
+def test_progress_counts_series(archive: Path, tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    series = find(archive)
+    organise(series, verdicts_of(series), tmp_path / "out", progress=lambda done, of: told.append((done, of)))
+    assert told == [(1, 3), (2, 3), (3, 3)]
+
+
+def test_an_interrupt_between_two_images_of_a_series_leaves_neither(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def convert(one: Series, target: bids.Target, stage: Path, **_: object) -> bids.Converted:
+        files = [(stage / f"{echo}", f"{target.folder}/{target.stem}_echo-{echo}.nii.gz") for echo in (1, 2)]
+        for path, _ in files:
+            path.write_text(one.uid)
+        return bids.Converted(tuple(files))
+
+    rename, renamed = os.rename, []
+
+    def stops(source: Path, to: Path) -> None:
+        renamed.append(to)
+        if len(renamed) == 4:  # the second image of the second series
+            raise KeyboardInterrupt
+        rename(source, to)
+
+    monkeypatch.setattr(bids, "convert", convert)
+    monkeypatch.setattr(os, "rename", stops)
+    series, out = find(archive), tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        organise(series, verdicts_of(series, "T1", "T2", "T1c"), out, layout="bids")
+    assert [path.name.split("_")[3] for path in sorted(out.rglob("*.nii.gz"))] == ["T1w", "T1w"]
+    organise(series, verdicts_of(series, "T1", "T2", "T1c"), out, layout="bids")
+    assert len(renamed) == 8  # what was whole was not made again
+    assert len(list(out.rglob("*.nii.gz"))) == 6
+
+
+def test_a_placed_series_that_went_missing_is_placed_again(archive: Path, tmp_path: Path) -> None:
+    series, out = find(archive), tmp_path / "out"
+    shutil.rmtree(out / organise(series, verdicts_of(series), out).rows[1]["path_out"])
+    organise(series, verdicts_of(series), out)
+    assert len(images_in(out)) == 9
