@@ -367,7 +367,7 @@ def test_no_image_and_no_program_are_told(
         converted(fake(), target("anat", "T1w"), tmp_path)
     monkeypatch.setattr(bids.optional, "available", lambda _: False)
     monkeypatch.setattr(shutil, "which", lambda _: None)
-    with pytest.raises(MissingExtra, match="radfoundry\[series"):
+    with pytest.raises(MissingExtra, match=r"radfoundry\[series"):
         bids.executable()
     monkeypatch.setattr(shutil, "which", lambda _: "/opt/dcm2niix")
     assert bids.executable() == "/opt/dcm2niix"

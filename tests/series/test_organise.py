@@ -391,7 +391,7 @@ def test_without_dcm2niix_every_series_says_so(
     series = find(archive)
     index = organise(series, verdicts_of(series), tmp_path / "out", layout="bids")
     assert {row["left_out"] for row in index.rows} == {"failed"}
-    assert all("radfoundry\[series" in row["problem"] for row in index.rows)
+    assert all("radfoundry[series" in row["problem"] for row in index.rows)
     assert (tmp_path / "out" / "index.csv").exists()
 
 

@@ -211,8 +211,8 @@ def executable() -> str:
     found = shutil.which("dcm2niix")
     if not found:
         raise MissingExtra(
-            "NIfTI is written by dcm2niix, which is not installed. Install it: pip install 'radfoundry[series]'; "
-            "or organise with the layout dicom"
+            "NIfTI is written by dcm2niix, which is not installed. Install it: "
+            "pip install 'radfoundry[series]'; or organise with the layout dicom"
         )
     return found
 
