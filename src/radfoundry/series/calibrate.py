@@ -12,6 +12,8 @@ from scipy.special import log_softmax, logsumexp
 RULE_ERRORS = 0.02
 """Least rate of error that a rule is taken to have: phantoms are kinder to rules than archives are."""
 
+NETWORK_ERRORS = 0.02
+"""The same of the network: its temperature was fitted on series of the kind that trained it."""
 PRIOR, PRIOR_RIGHT = 5.0, 0.95
 """Verdicts that every label is taken to have had beforehand, and the share of them that was right."""
 
@@ -109,8 +111,9 @@ def rule_likelihoods(
 def combine(log_p: np.ndarray, rule: np.ndarray | None) -> np.ndarray:
     """Posterior of one series: the network's log-probabilities and the rules' log-likelihoods, by Bayes.
 
-    The two see the same tags, so this counts shared evidence twice; a verdict that both disagree on stays
+    The network's share of errors is taken to be NETWORK_ERRORS at least. The two see the same tags, so this counts shared evidence twice; a verdict that both disagree on stays
     unsure by decision of the caller, whatever the number.
     """
-    joint = log_p if rule is None else log_p + rule
+    doubted = np.log((1 - NETWORK_ERRORS) * np.exp(log_p) + NETWORK_ERRORS / len(log_p))
+    joint = doubted if rule is None else doubted + rule
     return np.exp(joint - logsumexp(joint))

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import pydicom
 
 ReadPixels = Literal["auto", "always", "never"]
-EARLY = 0.98
+EARLY = 0.97
 """A verdict by header alone, at least so probable and with nothing against it, reads no pixels."""
 SURE = 0.9
 """Below this a verdict is unsure."""
@@ -159,7 +159,8 @@ def _verdict(
     trace.append(f"{_seen(look)}: {model.modalities[top]} {np.exp(log_p[top]):.2f}")
     unlike = calibrate.energy(logits.modality[row : row + 1], own.temperature)[0] > own.energy
     modality, kind = _parts(model.modalities[best])
-    contradicted = bool(label) and top != best and float(np.exp(log_p[top])) >= SURE
+    sure_of_other = top != best and float(np.exp(log_p[top])) >= SURE
+    contradicted = bool(label) and (model.modalities[best] != label or sure_of_other)
     unsure = p[best] < SURE or contradicted
     if unlike and not label:
         trace.append("unlike all series that the model was trained on")

@@ -1,0 +1,196 @@
+"""The fast path: rules speak first, pixels are read only in doubt, disagreement is unsure, the veto is last."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from radfoundry.errors import NotEnoughData, ReadError
+from radfoundry.series import rules
+from radfoundry.series.assess import assess, hide
+from radfoundry.series.classify import Classified, Classifier, classify, classify_study
+from radfoundry.series.find import Series
+from radfoundry.series.header import SeriesHeader
+from radfoundry.series.pixels import Pixels
+from radfoundry.series.verdict import RuleVerdict, Verdict
+from tests.series.made import mr, put
+from tests.series.sorting import LABELS, TOWER, examples, sorter
+
+
+@pytest.fixture(scope="module")
+def model():
+    return sorter()
+
+
+@pytest.fixture
+def silent(monkeypatch):
+    """Rules that never speak."""
+    monkeypatch.setattr(rules, "decide", lambda header: None)
+
+
+def _series(uid: str, study: str = "s", number: int = 1) -> Series:
+    return Series(uid, study, "sub", "", number, f"folder/{uid}", ())
+
+
+def _pixels(level: float) -> Pixels:
+    slices = np.full((9, 8, 8), level, np.float32)
+    return Pixels(slices, np.zeros(9, bool), np.zeros((2, 24), np.float32), np.zeros((8, 8), np.uint8))
+
+
+class Reader:
+    """Counts what is read; the level of the slices tells the label."""
+
+    def __init__(self, level: float = 0.0) -> None:
+        self.level, self.read = level, []
+
+    def __call__(self, series: Series) -> Pixels:
+        self.read.append(series.uid)
+        return _pixels(self.level)
+
+
+def _judge(model, headers, **how) -> list[Classified]:
+    reader = how.pop("reader", Reader())
+    classifier = Classifier(model, tower=TOWER, reader=reader, **how)
+    return classifier([_series(h.uid, study=h.uid) for h in headers], headers)
+
+
+def test_a_sure_header_reads_no_pixels(model, silent):
+    reader = Reader()
+    found = _judge(model, examples(30, seed=4).headers, reader=reader)
+    sure = [c for c in found if (c.verdict.confidence or 0) >= 0.97 and not c.verdict.unsure]
+    assert sure
+    assert not {c.verdict.uid for c in sure if c.verdict.source == "tags"} & set(reader.read)
+
+
+def test_an_empty_header_is_settled_by_pixels(model, silent):
+    reader = Reader(1.0)
+    (found,) = _judge(model, [SeriesHeader("1.2.3")], reader=reader)
+    assert reader.read == ["1.2.3"]
+    assert (found.verdict.label, found.verdict.source) == ("other:BOLD", "tags+pixels")
+    (never,) = _judge(model, [SeriesHeader("1.2.3")], pixels="never")
+    assert never.verdict.unsure
+
+
+def test_rules_alone_say_so_and_give_no_probability():
+    (found,) = _judge(None, [SeriesHeader("1", {"Modality": ("CT",)})])
+    assert (found.verdict.label, found.verdict.confidence, found.verdict.source) == (
+        "other:NOT-MR",
+        None,
+        "rules",
+    )
+    (silence,) = _judge(None, [SeriesHeader("2")])
+    assert silence.verdict.unsure
+    assert silence.verdict.label == "other:UNKNOWN"
+
+
+def test_a_rule_turns_a_doubtful_verdict_and_is_traced(model, monkeypatch):
+    monkeypatch.setattr(rules, "decide", lambda header: RuleVerdict("r", "T2", "", "because → T2"))
+    (found,) = _judge(model, [SeriesHeader("1")], pixels="never")
+    assert found.verdict.modality == "T2"
+    assert found.verdict.source == "rules+tags"
+    assert found.verdict.trace[0] == "because → T2"
+
+
+def test_a_rule_against_a_sure_network_is_unsure(model, monkeypatch):
+    batch = examples(3, seed=9)
+    t1 = batch.headers[batch.modality.index("T1")]
+    monkeypatch.setattr(rules, "decide", lambda header: RuleVerdict("r", "T2", "", "because → T2"))
+    (found,) = _judge(model, [t1], pixels="never")
+    assert found.verdict.unsure
+
+
+def test_a_rule_for_what_the_model_never_learnt_decides(model, monkeypatch):
+    monkeypatch.setattr(rules, "decide", lambda header: RuleVerdict("r", "SWI", "", "SWI → SWI"))
+    (found,) = _judge(model, [SeriesHeader("1")], pixels="never")
+    assert (found.verdict.label, found.verdict.confidence) == ("SWI", None)
+
+
+def test_the_veto_takes_the_last_word(model, silent, monkeypatch):
+    monkeypatch.setattr(
+        rules, "veto", lambda header, modality, kind: RuleVerdict("veto", "MRA", "", "Angio Flag → MRA")
+    )
+    (found,) = _judge(model, examples(1, seed=2).headers, pixels="never")
+    assert found.verdict.modality == "MRA"
+    assert found.verdict.unsure
+    assert found.verdict.trace[-1] == "Angio Flag → MRA"
+
+
+def test_unreadable_pixels_leave_the_header_verdict_and_say_why(model, silent):
+    def reader(series: Series) -> Pixels:
+        raise ReadError("no slice")
+
+    (found,) = _judge(model, [SeriesHeader("1")], reader=reader)
+    assert found.verdict.trace[-1] == "pixels not read: no slice"
+    assert found.verdict.unsure
+    assert found.thumbnail is None
+
+
+def test_a_problem_of_the_series_makes_it_unsure(model, silent):
+    header = examples(1, seed=2).headers[0]
+    series = replace(_series(header.uid), problem="2 of 9 files unreadable")
+    (found,) = Classifier(model, "never")([series], [header])
+    assert found.verdict.unsure
+    assert "2 of 9 files unreadable" in found.verdict.trace
+
+
+def test_conformal_sets_hold_the_truth_as_often_as_promised(model, silent):
+    new = examples(300, seed=11)
+    found = _judge(model, new.headers, pixels="never")
+    assert np.mean([t in c.verdict.candidates for t, c in zip(new.modality, found)]) > 0.9
+
+
+def test_a_folder_and_a_study_in_memory_get_the_same_verdicts(tmp_path):
+    data = [mr(k, EchoTime=120.0, RepetitionTime=9000.0, InversionTime=2500.0) for k in range(1, 5)]
+    (filed,) = classify(put(tmp_path / "in", *data))
+    (held,) = classify_study(data)
+    assert filed.verdict == held.verdict
+    assert filed.verdict.modality == "T2-FLAIR"
+
+
+def test_assessment_counts_by_hand():
+    def case(uid: str, label: str, p: float, unsure: bool = False) -> Classified:
+        modality, _, kind = label.partition(":")
+        verdict = Verdict(uid, modality, kind, "Brain", p, 1.0, unsure, "tags", (), (label,))
+        return Classified(_series(uid, study=uid[0]), SeriesHeader(uid), verdict)
+
+    found = [
+        case("a1", "T1", 0.99),
+        case("a2", "T1", 0.95),
+        case("b1", "T2", 0.6, True),
+        case("b2", "T2", 0.97),
+    ]
+    result = assess(found, ["T1", "T2", "T2", "T2"], anatomy=["Brain", "", "Knee", "Brain"])
+    value = {e.name: e for e in result.estimates if e.subgroup is None}
+    assert value["accuracy"].value == 0.75
+    assert (value["accuracy"].n, value["accuracy"].n_clusters) == (4, 2)
+    assert value["accuracy_trivial"].value == 0.75
+    assert value["accuracy_when_sure"].value == pytest.approx(2 / 3)
+    assert value["confident_error"].value == 0.25
+    assert value["accuracy_anatomy"].value == pytest.approx(2 / 3)
+    t2 = result.labels.set_index("label").loc["T2"]
+    assert (t2["n"], t2["recall"], t2["precision"]) == (3, pytest.approx(2 / 3), 1.0)
+    assert result.coverage["coverage"].tolist() == [0.25, 0.5, 0.75, 1.0]
+    assert result.coverage["accuracy"].tolist() == pytest.approx([1, 1, 2 / 3, 3 / 4])
+    assert result.errors["where"].tolist() == ["folder/a2"]
+
+
+def test_nothing_to_assess_is_said():
+    with pytest.raises(NotEnoughData):
+        assess([], [])
+
+
+def test_hidden_tags_are_gone():
+    full = SeriesHeader("1", {"SequenceName": ("x",), "Manufacturer": ("ACME",), "vendor:asl": ("pcasl",), "Rows": (4,)},
+                        vendor="siemens", b_values=(0.0, 1000.0), n_directions=6, asl="pcasl")  # fmt: skip
+    bare = hide(full, ["anonymised"])
+    assert set(bare.values) == {"Rows"}
+    assert (bare.vendor, bare.asl, bare.b_values, bare.n_directions) == ("", "", (), 0)
+    standard = hide(replace(full, values={**full.values, "DiffusionBValue": (1000.0,)}), ["private"])
+    assert standard.b_values == (0.0, 1000.0)
+    assert hide(full, ["SequenceName"]).vendor == "siemens"
+
+
+def test_the_labels_of_the_small_sorter_are_known_labels():
+    assert {label.partition(":")[0] for label in LABELS} <= {"T1", "T2", "other"}
