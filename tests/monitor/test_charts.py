@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,6 +17,7 @@ from radfoundry.errors import InputError, NotEnoughData
 from radfoundry.monitor.case_chart import risk_adjusted_cusum, scores
 from radfoundry.monitor.chart import Chart
 from radfoundry.monitor.charts import (
+    Limits,
     by,
     cusum,
     delay,
@@ -26,7 +28,7 @@ from radfoundry.monitor.charts import (
     last_zero,
     p_chart,
 )
-from radfoundry.monitor.laws import law
+from radfoundry.monitor.laws import counts, law
 from radfoundry.monitor.run_length import (
     WeeklyWalk,
     Weeks,
@@ -286,6 +288,77 @@ def test_standardised_p_chart_alarms_as_often_as_it_says(rho: float) -> None:
     assert all(0.01 < one <= 0.05 for one in stated)
     np.testing.assert_allclose(alarms.mean(axis=0), stated, atol=4 * np.sqrt(0.05 / 20_000))
     assert chart.arl0 == pytest.approx(3 / sum(stated))
+
+
+def rare(weeks: int) -> Series:
+    """Two strata of few cases, in which most weeks have no hit."""
+    n = np.tile([9, 4], (weeks, 1))
+    return series(n, rng(15).binomial(n, [0.02, 0.04]), ("PA", "portable"))
+
+
+@pytest.mark.parametrize("limits", ["exact", "normal"])
+@pytest.mark.parametrize("rho", [0.0, 0.05])
+def test_weeks_without_a_rare_hit_are_no_false_alarms_of_a_standardised_p_chart(
+    limits: Limits, rho: float
+) -> None:
+    n = np.tile([[9, 4], [0, 5], [12, 0], [15, 8]], (1_000, 1))
+    base = Baseline(np.array([0.02, 0.04]), np.array([0.7, 0.3]), np.zeros(2, int), np.zeros(4_000, bool),
+                    rho=rho)  # fmt: skip
+    p: np.ndarray = np.tile(base.p, (len(n), 1))
+    if rho:
+        p = rng(16).beta(p * (1 - rho) / rho, (1 - p) * (1 - rho) / rho)
+    chart = p_chart(series(n, rng(17).binomial(n, p), ("PA", "portable")), base, alpha=0.05, limits=limits)
+    happened = chart.alarm.mean()
+    assert happened == pytest.approx(1 / chart.arl0, abs=4 * np.sqrt(happened / len(n)))
+    assert f"{1 / chart.arl0:.4g} on average" in chart.how
+    if limits == "exact":
+        assert 0.005 < 1 / chart.arl0 <= 0.05
+    assert not (chart.alarm & (chart.count == 0)).any() and (chart.count == 0).mean() > 0.5
+
+
+def test_were_a_rare_rate_off_false_alarms_are_those_above_the_upper_limit() -> None:
+    weeks = rare(30)
+    base = baseline(weeks, 30)
+    chart = p_chart(weeks, base)
+    high = chart.high[0]
+    odds = np.array([end / (1 - end) / (base.rate / (1 - base.rate)) for end in base.interval()])[:, None]
+    p = odds * base.p / (1 - base.p + odds * base.p)
+    hits_pa, hits_portable = np.arange(10), np.arange(5)
+    above = base.weight[0] * hits_pa[:, None] / 9 + base.weight[1] * hits_portable / 4 > high
+    each = [np.outer(stats.binom.pmf(hits_pa, 9, a), stats.binom.pmf(hits_portable, 4, b)) for a, b in p]
+    wanted = [float((chance * above).sum()) for chance in each]
+    said = next(note for note in chart.notes if "were it at an end" in note)
+    assert chart.low[0] == 0 and 0.001 < max(wanted) < 0.05
+    assert float(said.split("up to ")[1].split()[0]) == pytest.approx(max(wanted), rel=0.06)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 12), st.floats(0.001, 0.999), st.integers(1, 9)), min_size=2, max_size=3
+    ),
+    st.sampled_from([0.0, 0.1]),
+    st.floats(0.001, 0.3),
+)
+def test_standardised_p_chart_states_what_all_possible_weeks_add_up_to(
+    strata: list[tuple[int, float, int]], rho: float, alpha: float
+) -> None:
+    n, p, mix = (np.array(column) for column in zip(*strata))
+    if not n.any():
+        return
+    base = Baseline(p, mix / mix.sum(), np.zeros(len(n), int), np.zeros(1, bool), rho=rho)
+    found = law(n, base)
+    assert found is not None
+    stated = found.outside(*found.limits(alpha))
+    chance = functools.reduce(np.multiply.outer, [counts(int(a), float(b), rho) for a, b in zip(n, p)])
+    week = np.stack(np.unravel_index(np.arange(chance.size), chance.shape), axis=1)
+    value = base.value(np.tile(n, (len(week), 1)), week)
+    happens = sum(c for c, v in zip(chance.ravel(), value) if found.p_value(v) <= alpha)
+    assert happens <= stated + 1e-9 and stated <= alpha + 1e-9
+    # The grid may add rates that lie within its slack of a limit, and no others.
+    low, high = found.limits(alpha)
+    near = (np.abs(value - low) <= 2 * found.off) | (np.abs(value - high) <= 2 * found.off)
+    assert stated <= happens + chance.ravel()[near].sum() + 1e-9
 
 
 def test_sum_of_strata_on_a_grid_is_close_to_the_exact_one() -> None:

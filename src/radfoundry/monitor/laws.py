@@ -40,9 +40,15 @@ class Law:
         return max(0.0, low), min(1.0, high)
 
     def outside(self, low: float, high: float) -> float:
-        """Probability of a rate below low or above high."""
+        """Probability of a rate below low or above high.
+
+        No rate lies below the least possible one or above 1, so a limit there has no tail: with the slack of
+        the grid, the weeks without a hit would count as alarms.
+        """
         slack = self.off - 2 * ROUNDING  # beyond a limit, not on it
-        return float(min(1.0, self._at_most(low + slack) + self._at_least(high - slack)))
+        under = self._at_most(low + slack) if low > self.values[0] + ROUNDING else 0.0
+        over = self._at_least(high - slack) if high < 1 - ROUNDING else 0.0
+        return float(min(1.0, under + over))
 
     def _at_most(self, value: float) -> float:
         last = np.searchsorted(self.values, value + ROUNDING, side="right") - 1
