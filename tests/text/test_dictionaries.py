@@ -93,6 +93,10 @@ def made(*entries: object, **more: object) -> dict:
         (made(ONE, normals=[{"phrases": None, "absent": ["effusion"]}]), "normals[1].phrases: is no list"),
         (made(ONE, normals=[{"phrases": ["clear"], "absent": [["effusion"]]}]), "['effusion'] is no text"),
         (made(ONE, normals={"phrases": ["clear"], "absent": []}), "normals: is no list"),
+        (made(ONE, normals=[{"phrases": [], "absent": ["effusion"]}]), "normals[1].phrases: is empty. Add a"),
+        (made(ONE, normals=[{"phrases": ["clear"], "absent": []}]), "normals[1].absent: is empty. Add the"),
+        (made(ONE, normals=[{"phrases": ["dry|Effusions"], "absent": ["effusion"]}]),
+         "normals[1].phrases: 'dry|Effusions' says that 'effusion' is there as well (both read 'effusion')"),
         (made(), "no list of findings"),
         (made("effusion"), "is no mapping"),
     ],
@@ -107,6 +111,69 @@ def test_each_fault_is_explained(dictionary: dict, words: str, tmp_path: Path) -
 def test_all_faults_are_told_at_once() -> None:
     problems = validate(made({**ONE, "criticality": "x", "parent": "y"}, {**TWO, "id": "N"}, format=3))
     assert len(problems) == 4
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"criticality": "urgent"}, {"parent": "nobody"}, {"codes": {"icd": "J90"}}, {"id": "Nodule"},
+        {"id": 7},
+        {"synonyms": ["Effusions", "... gap", False]}, {"region": ""}, {"extra": 1},
+    ],
+)  # fmt: skip
+def test_a_clash_is_told_beside_the_other_faults_of_its_entry(fault: dict) -> None:
+    """Not only once those are mended."""
+    problems = [str(one) for one in validate(made(ONE, {**TWO, "synonyms": ["Effusions"], **fault}))]
+    assert sum("means 'effusion' as well" in one for one in problems) == 1 and len(problems) > 1
+    alone = [str(one) for one in validate(made(ONE, {**TWO, **fault, "synonyms": ["nodule"]}))]
+    assert not any("as well" in one for one in alone)
+
+
+def test_clashes_are_told_beside_a_language_without_rules() -> None:
+    problems = [str(one) for one in validate(made(ONE, {**TWO, "synonyms": ["effusion"]}, language="fr"))]
+    assert len(problems) == 2 and "means 'effusion' as well" in problems[1]
+
+
+DOUBLED = """\
+format: 1
+name: t
+version: "1"
+name: u
+findings:
+  - id: effusion
+    name: Effusion
+    region: pleura
+    criticality: minor
+    synonyms: [effusion]
+    synonyms: [pleural fluid]
+  - id: nodule
+    name: Nodule
+    region: lung
+    criticality: urgent
+    codes: {radlex: RID34539, radlex: RID34540}
+"""
+
+
+def test_a_key_that_stands_twice_is_told_with_its_entry_and_lines(tmp_path: Path) -> None:
+    """YAML keeps the last without a word, and half of the synonyms are gone."""
+    (tmp_path / "d.yaml").write_text(DOUBLED)
+    with pytest.raises(InputError, match="has 4 faults") as error:
+        findings.load(tmp_path / "d.yaml")
+    told = str(error.value)
+    assert "the file: has 'name' twice, in lines 2 and 4. Only the last would count: join the two" in told
+    assert "findings[1]: has 'synonyms' twice, in lines 10 and 11" in told
+    assert "findings[2].codes: has 'radlex' twice, in lines 16 and 16" in told
+    assert "criticality is 'urgent'" in told
+    with pytest.raises(InputError, match=r"d\.yaml:\n  the file: has 'name' twice"):
+        findings.read_yaml(tmp_path / "d.yaml")
+
+
+def test_the_same_key_in_two_entries_is_no_fault(tmp_path: Path) -> None:
+    (tmp_path / "d.yaml").write_text("a: &x {k: 1}\nb: {k: 1, <<: *x}\nc: [*x, *x]\n? [1, 2]\n: 3\n")
+    with pytest.raises(InputError, match="not readable as YAML"):  # a list is no key of a mapping
+        findings.read_yaml(tmp_path / "d.yaml")
+    (tmp_path / "d.yaml").write_text("a: &x {k: 1}\nb: {k: 1, <<: *x}\nc: [*x, *x]\n")
+    assert findings.read_yaml(tmp_path / "d.yaml") == {"a": {"k": 1}, "b": {"k": 1}, "c": [{"k": 1}] * 2}
 
 
 def test_a_file_that_is_none(tmp_path: Path) -> None:

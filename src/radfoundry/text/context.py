@@ -4,35 +4,45 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from radfoundry.errors import InputError
 from radfoundry.registry import nearest
 from radfoundry.text.findings import Language, read_yaml
 from radfoundry.text.mentions import Laterality, Severity
+from radfoundry.text.phrases import WORD, fold
 
 FOLDER = Path(__file__).parent / "context"
 
 SECTIONS = ("findings", "impression", "comparison", "indication", "technique", "history", "other")
-LISTS = ("pseudo_negation", "stop", "restart", "block", "abbreviations")
+LISTS = ("pseudo_negation", "stop", "restart", "block", "abbreviations", "bridge", "answer_end", "side_stop",
+         "direction", "function_words")  # fmt: skip
 REACHES = ("negation", "uncertainty", "history")
-SIDES = ("before", "after")
+SIDES = ("before", "after", "answer")
 WORDS = {"laterality": get_args(Laterality)[1:], "severity": get_args(Severity)[1:]}
 """Their values but \"\", which no word stands for."""
+SAMPLE = 40
+"""The language is told from so many reports."""
+LEAST = 3
+"""So many different function words tell a language."""
 
 
 @dataclass(frozen=True)
 class Context:
     """Phrases of a language by what they do.
 
-    sections: kind to headers. reaches: (negation | uncertainty | history, before | after) to triggers;
-    `before` acts on what follows it in the clause, `after` on what precedes. pseudo_negation: hold a word of
-    denial but deny nothing. stop: end the reach of a trigger. restart: begin a new statement after a comma.
-    block: may not stand in the gap of a phrase. laterality, severity: word to value.
+    sections: kind to headers. reaches: (negation | uncertainty | history, before | after | answer) to
+    triggers; `before` acts on what follows it in the clause, `after` on what precedes, `answer` (and `after`)
+    on a label when nothing else is said of it ("Pneumothorax: none"). pseudo_negation: hold a word of denial
+    but deny nothing. stop: end the reach of a trigger. restart: begin a new statement after a comma.
+    block: may not stand in the gap of a phrase. laterality, severity: word to value. bridge: hold a stop that
+    ends no denial ("no findings consistent with"). answer_end: words that may end an answer ("none on this
+    study"). side_stop: a side beyond them belongs to something else. direction: so does a side behind them,
+    but for the finding right before ("shift to the left"). function_words: tell the language.
     """
 
     language: Language
@@ -45,6 +55,11 @@ class Context:
     laterality: Mapping[str, str]
     severity: Mapping[str, str]
     abbreviations: tuple[str, ...]
+    bridge: tuple[str, ...] = ()
+    answer_end: tuple[str, ...] = ()
+    side_stop: tuple[str, ...] = ()
+    direction: tuple[str, ...] = ()
+    function_words: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -57,6 +72,22 @@ class Context:
 def of_language(language: Language) -> Context:
     """The context rules that come with the package."""
     return read(FOLDER / f"{language}.yaml")
+
+
+def foreign(texts: Sequence[str], own: Context) -> Language | None:
+    """The language of most of these texts where it is another one, told by function words; None in doubt."""
+    found = [set(WORD.findall(fold(text[:2_000]))) for text in texts]
+    home = set(own.function_words)
+    strange = [words for words in found if len(words & home) < LEAST]
+    if not home or 2 * len(strange) <= len(found):
+        return None
+    for language in get_args(Language):
+        if language != own.language:
+            theirs = set(of_language(language).function_words) - home
+            speak = sum(len(words & theirs) >= max(LEAST, len(words & home) + 1) for words in strange)
+            if 2 * speak > len(found):
+                return cast(Language, language)
+    return None
 
 
 def read(path: Path) -> Context:
@@ -91,6 +122,7 @@ def read(path: Path) -> Context:
     return Context(
         language, sections, reaches, lists["pseudo_negation"], lists["stop"],
         lists["restart"], lists["block"], valued["laterality"], valued["severity"], lists["abbreviations"],
+        lists["bridge"], lists["answer_end"], lists["side_stop"], lists["direction"], lists["function_words"],
     )  # fmt: skip
 
 

@@ -170,8 +170,8 @@ def load(name_or_path: str | Path) -> Dictionary:
 
 def read(path: Path) -> Dictionary:
     """A dictionary from YAML. InputError names the file and every fault in it, not the first alone."""
-    loaded = read_yaml(path)
-    problems = validate(loaded)
+    loaded, twice = _load_yaml(path)
+    problems = [*twice, *validate(loaded)]
     if problems:
         count = f"{len(problems)} fault{'s' if len(problems) > 1 else ''}"
         raise InputError(f"{path} has {count}:\n" + "\n".join(f"  {one}" for one in problems[:50]))
@@ -184,13 +184,24 @@ def read(path: Path) -> Dictionary:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A mapping from a YAML file of plain values; InputError when it is none."""
+    """A mapping from a YAML file of plain values; InputError when it is none, or names one entry twice."""
+    loaded, twice = _load_yaml(path)
+    if twice:
+        raise InputError("\n".join([f"{path}:", *(f"  {one}" for one in twice[:50])]))
+    return loaded
+
+
+def _load_yaml(path: Path) -> tuple[dict[str, Any], list[Problem]]:
+    """The mapping, and the keys that an entry of it has twice: of those YAML keeps the last alone."""
     import yaml
 
     try:
         if path.stat().st_size > MOST_BYTES:
             raise InputError(f"{path} has more than {MOST_BYTES // 1_000_000} MB; that is no dictionary")
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
+        node = loader.get_single_node()
+        twice = list(_twice(node))
+        loaded = None if node is None else loader.construct_document(node)
     except FileNotFoundError as cause:
         raise InputError(f"there is no file {path}. Check the path") from cause
     except OSError as cause:
@@ -199,7 +210,36 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path} is not readable as YAML: {_yaml_fault(cause)}") from cause
     if not isinstance(loaded, dict):
         raise InputError(f"{path} holds no mapping. It should begin with `format: 1`")
-    return loaded
+    return loaded, twice
+
+
+def _twice(root: Any) -> Iterator[Problem]:
+    """Keys that stand twice in one mapping of a YAML tree, each part of it looked at once."""
+    seen: set[int] = set()
+    left = [(root, "")]
+    while left:
+        node, where = left.pop()
+        if node is None or id(node) in seen:  # an alias leads to the part that it stands for
+            continue
+        seen.add(id(node))
+        if node.id == "sequence":
+            left += [(one, f"{where}[{n}]") for n, one in reversed(list(enumerate(node.value, 1)))]
+        elif node.id == "mapping":
+            lines: dict[str, int] = {}
+            below = []
+            for key, value in node.value:
+                if key.id != "scalar":
+                    continue
+                line, name = key.start_mark.line + 1, key.value
+                below.append((value, f"{where}.{name}" if where else name))
+                if name in lines:
+                    yield Problem(
+                        where or "the file",
+                        f"has {SHORT.repr(name)} twice, in lines {lines[name]} and {line}",
+                        "Only the last would count: join the two, or remove one",
+                    )
+                lines.setdefault(name, line)
+            left += reversed(below)
 
 
 def _yaml_fault(cause: Exception) -> str:
@@ -233,11 +273,9 @@ def validate(loaded: Mapping[str, Any]) -> list[Problem]:
             *problems,
             Problem("findings", "is no list of findings", "Add `findings:` with one entry each"),
         ]
-    good = []
     seen: dict[str, int] = {}
     for number, entry in enumerate(entries, 1):
-        own = list(_entry(entry, number))
-        problems += own
+        problems += _entry(entry, number)
         if isinstance(entry, dict) and isinstance(entry.get("id"), str):
             name = entry["id"]
             if name in seen:
@@ -245,10 +283,9 @@ def validate(loaded: Mapping[str, Any]) -> list[Problem]:
                     f"findings[{number}]", f"id {name!r} is used by findings[{seen[name]}] too", "Rename one"
                 ))  # fmt: skip
             seen.setdefault(name, number)
-            if not own:
-                good.append(entry)
     problems += _parents(entries, seen)
-    problems += _clashes(good, loaded.get("language", "en"))
+    language = loaded.get("language", "en")
+    problems += _clashes(entries, loaded.get("normals"), language if language in get_args(Language) else "en")
     return problems + list(_normals(loaded.get("normals"), seen))
 
 
@@ -353,28 +390,56 @@ def _parents(entries: Sequence[Any], ids: Mapping[str, int]) -> Iterator[Problem
         followed |= path.keys()
 
 
-def _clashes(entries: Sequence[Mapping[str, Any]], language: Any) -> Iterator[Problem]:
-    """The same wording for two findings; a phrase that the finding excludes itself."""
-    if language not in get_args(Language):
-        return
-    owner: dict[tuple[tuple[str, ...], ...], str] = {}
+def _clashes(entries: Sequence[Any], normals: Any, language: str) -> Iterator[Problem]:
+    """The same wording for two findings, for one and what it excludes, for one and a statement of normality.
+
+    Faulty entries are looked at as well, by those of their phrases that can be read.
+    """
+    owner: dict[Wording, str] = {}
     told = set()
-    for entry in entries:
-        excluded = {w for p in entry.get("exclusions") or () for w in wordings(p, language)}
-        for phrase in entry.get("synonyms") or (entry["name"],):
-            for wording in wordings(phrase, language):
-                if wording in excluded:
+    for number, entry in enumerate(entries, 1):
+        if not isinstance(entry, dict):
+            continue
+        key = entry["id"] if isinstance(entry.get("id"), str) else f"findings[{number}]"
+        excluded = {wording for _, found in _readable(entry.get("exclusions"), language) for wording in found}
+        for phrase, found in _readable(entry.get("synonyms") or [entry.get("name")], language):
+            if excluded.intersection(found):
+                yield Problem(key, f"{phrase!r} is a synonym and excluded", "Remove one of the two")
+            for wording in found:
+                first = owner.setdefault(wording, key)
+                if first != key and (first, key, phrase) not in told:
+                    told.add((first, key, phrase))
                     yield Problem(
-                        entry["id"], f"{phrase!r} is a synonym and excluded", "Remove one of the two"
-                    )
-                first = owner.setdefault(wording, entry["id"])
-                if first != entry["id"] and (first, entry["id"], phrase) not in told:
-                    told.add((first, entry["id"], phrase))
-                    text = f" {GAP} ".join(" ".join(part) for part in wording)
-                    yield Problem(
-                        entry["id"], f"{phrase!r} means {first!r} as well (both read {text!r})",
+                        key, f"{phrase!r} means {first!r} as well (both read {_spoken(wording)!r})",
                         "Leave it to one of the two, or make it longer",
                     )  # fmt: skip
+    for number, normal in enumerate(normals if isinstance(normals, list) else (), 1):
+        for phrase, found in _readable(normal.get("phrases") if isinstance(normal, dict) else None, language):
+            for key in dict.fromkeys(owner[wording] for wording in found if wording in owner):
+                wording = next(w for w in found if owner.get(w) == key)
+                yield Problem(
+                    f"normals[{number}].phrases",
+                    f"{phrase!r} says that {key!r} is there as well (both read {_spoken(wording)!r})",
+                    f"Remove it here, or from the synonyms of {key}",
+                )
+
+
+Wording = tuple[tuple[str, ...], ...]
+
+
+def _readable(phrases: Any, language: str) -> Iterator[tuple[str, tuple[Wording, ...]]]:
+    """Phrases with their wordings, without those that hold a fault themselves."""
+    for phrase in phrases if isinstance(phrases, list) else ():
+        if isinstance(phrase, str):
+            try:
+                found = wordings(phrase, language)
+            except InputError:
+                continue
+            yield phrase, found
+
+
+def _spoken(wording: Wording) -> str:
+    return f" {GAP} ".join(" ".join(part) for part in wording)
 
 
 def _normals(found: Any, ids: Mapping[str, int]) -> Iterator[Problem]:
@@ -387,6 +452,12 @@ def _normals(found: Any, ids: Mapping[str, int]) -> Iterator[Problem]:
             yield Problem(where, "needs `phrases:` and `absent:` and nothing else", "Give both as lists")
             continue
         yield from _phrases(one["phrases"], f"{where}.phrases")
+        if one["phrases"] == []:
+            yield Problem(f"{where}.phrases", "is empty", "Add a wording of normality, or remove the entry")
+        if one["absent"] == []:
+            yield Problem(
+                f"{where}.absent", "is empty", "Add the findings that are denied, or remove the entry"
+            )
         if not isinstance(one["absent"], list):
             yield Problem(f"{where}.absent", "is no list", "Give ids of findings")
             continue
