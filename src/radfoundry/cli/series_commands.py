@@ -39,6 +39,7 @@ def classify(args: Classify) -> int:
     else:
         _print(table, trace=args.trace)
     unsure = sum(item.verdict.unsure for item in found)
+    _say_what_judged(args, model)
     print(f"{len(found)} series, {unsure} unsure, {seconds:.1f} s", file=sys.stderr)
     return 1 if any(item.series.problem for item in found) else 0
 
@@ -118,6 +119,7 @@ def evaluate(args: Evaluate) -> int:
     result = assess(
         found, [label for label, _ in rows], anatomy=[anatomy for _, anatomy in rows], name="sorter"
     )
+    _say_what_judged(args, model)
     _write(_table(found).assign(truth=[label for label, _ in rows]), args.out)
     if args.json:
         print(
@@ -151,10 +153,11 @@ def organise(args: Organise) -> int:
     known = names.load(args.labels) if args.labels else names.load()
     fixed = corrections.read_corrections(args.corrections, known) if args.corrections else {}
     trees.refuse_overlap(args.out, args.dir)
+    model = _model(args)
     with _Bars(quiet=args.quiet) as bars:
         found = run(
             args.dir,
-            _model(args),
+            model,
             pixels=args.pixels,
             tags=_tags(args),
             thumbnails=True,
@@ -191,6 +194,7 @@ def organise(args: Organise) -> int:
             f"{args.out}: {len(index.rows) - len(left)} of {len(index.rows)} series placed; look at {sheet}"
         )
     unsure = sum(bool(row["unsure"]) for row in index.rows)
+    _say_what_judged(args, model)
     print(
         f"{unsure} unsure, {len(left)} left out (index.csv says why), {len(fixed)} corrections",
         file=sys.stderr,
@@ -211,8 +215,12 @@ def _model(args: Sorting) -> SeriesModel | None:
     folder = Recipe().folder(args.store)
     if (folder / "model.json").exists() and available("torch"):
         return model.load(folder)
-    print("rules alone: no model yet. `radfoundry series train` makes one in some minutes", file=sys.stderr)
     return None
+
+
+def _say_what_judged(args: Sorting, model: SeriesModel | None) -> None:
+    if model is None and args.model != "none":
+        print("rules alone: no model yet. `radfoundry series train` makes one in some minutes", file=sys.stderr)
 
 
 def _tags(args: Sorting | Train) -> TagList:

@@ -253,7 +253,7 @@ def _ellipsoid_maps() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         + np.sin(y / 4.6 + 2 * np.sin(z / 8))
         + np.sin(z / 4.4 + 2 * np.sin(x / 9))
     )
-    brain = (radius <= 1) & (z > cz - 50)
+    brain: np.ndarray = (radius <= 1) & (z > cz - 50)
     white = brain & (radius + fold < 0.86)
     parts = [(brain & ~white).astype(np.float32), white.astype(np.float32)]
     for place, radii in ((_mm(0, -62, -36), (46, 28, 24)), (_mm(0, -26, -40), (13, 13, 30))):
@@ -267,8 +267,8 @@ def _ellipsoid_maps() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         parts[1] = np.where(inside <= 0.6, 1, np.where(inside <= 1, 0, parts[1]))
     for side in (-1, 1):
         place = _mm(13 * side, -10, 14)
-        inside = ((x - place[0]) / 6) ** 2 + ((y - place[1]) / 30) ** 2 + ((z - place[2]) / 9) ** 2 <= 1
-        parts = [np.where(inside, 0, part) for part in parts]
+        hole = ((x - place[0]) / 6) ** 2 + ((y - place[1]) / 30) ** 2 + ((z - place[2]) / 9) ** 2 <= 1
+        parts = [np.where(hole, 0, part) for part in parts]
     return parts[0].astype(np.float32), parts[1].astype(np.float32), brain
 
 

@@ -231,7 +231,8 @@ def _series_private(p: Protocol, d: Draw, names: tuple[str, str]) -> tuple[Priva
     found = [
         Private(0x0009, "GEMS_IDEN_01", 0x04, "SH", "SIGNA"), Private(0x0019, ACQU, 0x9B, "SS", 1),
         Private(0x0019, ACQU, 0x9C, "LO", names[0]), Private(0x0019, ACQU, 0x9E, "LO", names[1]),
-        Private(0x0019, ACQU, 0x7E, "SS", len(p.tes)), Private(0x0021, "GEMS_RELA_01", 0x4F, "SS", "{slices}"),
+        Private(0x0019, ACQU, 0x7E, "SS", len(p.tes)),
+        Private(0x0021, "GEMS_RELA_01", 0x4F, "SS", "{slices}"),
         Private(0x0025, "GEMS_SERS_01", 0x07, "SL", "{images}"),
         Private(0x0027, "GEMS_IMAG_01", 0x31, "SS", 1), Private(0x0043, PARM, 0x2C, "SS", d.n(300, 900)),
         Private(0x0043, PARM, 0x06, "SS", 1),

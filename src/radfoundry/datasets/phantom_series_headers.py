@@ -431,7 +431,7 @@ def mosaic(s: Series) -> list[Dataset]:
 
 
 def filled(s: Series, privates: Iterable[Private], normal: np.ndarray) -> list[Private]:
-    """CSA items as bytes; the numbers of slices and images and the normal, which the dialect could not know."""
+    """CSA items as bytes; numbers of slices and images, and the normal, which the dialect could not know."""
     numbers = {"{slices}": s.p.slices, "{images}": len(s.frames)}
     out = []
     for one in privates:
