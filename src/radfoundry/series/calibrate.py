@@ -111,8 +111,9 @@ def rule_likelihoods(
 def combine(log_p: np.ndarray, rule: np.ndarray | None) -> np.ndarray:
     """Posterior of one series: the network's log-probabilities and the rules' log-likelihoods, by Bayes.
 
-    The network's share of errors is taken to be NETWORK_ERRORS at least. The two see the same tags, so this counts shared evidence twice; a verdict that both disagree on stays
-    unsure by decision of the caller, whatever the number.
+    The network's share of errors is taken to be NETWORK_ERRORS at least. The two see the same tags, so this
+    counts shared evidence twice: where they contradict each other the caller says unsure, whatever the
+    number.
     """
     doubted = np.log((1 - NETWORK_ERRORS) * np.exp(log_p) + NETWORK_ERRORS / len(log_p))
     joint = doubted if rule is None else doubted + rule

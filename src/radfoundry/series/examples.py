@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, fields
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,8 @@ def from_phantoms(
     )
     parts: list[Examples] = []
     if workers > 1 and len(starts) > 1:
-        with ProcessPoolExecutor(workers) as pool:
+        # spawned: a fork after torch has made threads may hang
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
             for part in pool.map(work, starts):
                 parts.append(part)
                 _tell(progress, parts, len(starts))

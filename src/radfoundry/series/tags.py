@@ -12,7 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -134,7 +133,7 @@ def load_tags(path: Path = PACKAGED, descriptions: bool = False) -> TagList:
             data.get("descriptions", dict.fromkeys(DESCRIPTIONS, "text")), f"{path}: descriptions"
         )
         tags |= extra
-    return TagList(MappingProxyType(tags), descriptions)
+    return TagList(tags, descriptions)
 
 
 def _checked(entries: Any, where: str) -> dict[str, str]:
