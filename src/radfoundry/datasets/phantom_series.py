@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from pydicom.dataset import Dataset
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 """Raise it when a study of the same seed would differ, so that nothing kept from older ones is used."""
 DIALECTS: dict[str, Callable[[Protocol, Scanner, Draw], Dialect]] = {
     "siemens": siemens, "ge": ge, "philips": philips, "uih": uih, "canon": canon, "hitachi": hitachi,

@@ -55,7 +55,7 @@ def anonymise(datasets: Sequence[Dataset], rng: np.random.Generator) -> bool:
     for dataset in datasets:
         _drop(dataset, NAMES)
         for level in _levels(dataset):
-            for tag in []:
+            for tag in [t for t, _ in level.items() if t.is_private]:
                 del level[tag]
         if "ImageType" in dataset:
             _replace(dataset, "ImageType", list(dataset.ImageType)[:words])

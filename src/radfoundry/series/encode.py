@@ -129,7 +129,7 @@ def scheme(tags: Mapping[str, str], headers: Sequence[SeriesHeader]) -> TagSchem
 def number_of(header: SeriesHeader, name: str) -> tuple[float, ...]:
     """The numbers of one tag; what is merged over the series (echo times, b-values, counts) counts first."""
     if name == "InstanceCount":
-        return tuple(float(n) for n in (header.n_positions, header.n_images) if n)
+        return (float(header.n_images),) if header.n_images else ()
     if name == "DiffusionGradientOrientation":
         return (float(header.n_directions),) if header.n_directions else ()
     merged = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -25,6 +25,8 @@ from radfoundry.series.train import Examples
 if TYPE_CHECKING:
     import pandas as pd
 
+CODE_VERSION = 1
+"""Raised when examples of the same phantoms would be others."""
 CHUNK = 10
 """Studies drawn and kept at a time: an interrupted drawing goes on from the last whole chunk."""
 HEADER_FILES = 12
@@ -73,34 +75,50 @@ def _chunk(
 
     stop = min(start + CHUNK, studies)
     name = text_digest(
-        phantom_series.CODE_VERSION, tags, pixels, seed, tower if pixels else "", sorted(how.items())
+        CODE_VERSION,
+        phantom_series.CODE_VERSION,
+        tags,
+        pixels,
+        seed,
+        tower if pixels else "",
+        sorted(how.items()),
     )
     path = store / f"phantoms-{name[:16]}" / f"{start:06d}-{stop:06d}.npz" if store is not None else None
     if path is not None and path.exists():
         return read_examples(path)
     found = Examples([], [], [], [], [])
     for number in range(start, stop):
-        rng = np.random.default_rng((seed, number))
-        drawn = phantom_series.draw_study(
-            rng, pixels=pixels, max_files=None if pixels else HEADER_FILES, **how
-        )
-        for item in drawn:
-            found = found + _of_phantom(item, tags, pixels, tower, f"phantom-{seed}-{number}")
+        found = found + _of_study(number, tags, pixels, seed, tower, how)
     if path is not None:
         write_examples(path, found)
     return found
 
 
-def _of_phantom(item: Any, tags: TagList, pixels: bool, tower: str, group: str) -> Examples:
-    """The one series of a phantom; several where its data sets say so by their UIDs, all of its label."""
-    series = from_datasets(item.datasets, tags=tags)
-    truth = item.truth
-    label = f"{truth['modality']}:{truth['kind']}" if truth["kind"] else truth["modality"]
-    images = [_tokens(one, tower) if pixels else None for one in series]
-    n = len(series)
-    return Examples(
-        [read_header(one, tags) for one in series], images, [label] * n, [truth["anatomy"]] * n, [group] * n
-    )
+def _of_study(
+    number: int, tags: TagList, pixels: bool, seed: int, tower: str, how: Mapping[str, Any]
+) -> Examples:
+    """Series of one phantom study. Slices are drawn small, so tags come from the same study drawn without
+    pixels, whose headers have the true sizes; counts come from what is true of the whole series.
+    """
+    from radfoundry.datasets import phantom_series
+
+    def drawn(*, pixels: bool) -> list[Any]:
+        rng = np.random.default_rng((seed, number))
+        return phantom_series.draw_study(
+            rng, pixels=pixels, max_files=None if pixels else HEADER_FILES, **how
+        )
+
+    plain = drawn(pixels=False)
+    pictures = drawn(pixels=True) if pixels else [None] * len(plain)
+    rows = []
+    for item, picture in zip(plain, pictures, strict=True):
+        truth = item.truth
+        (series,) = from_datasets(item.datasets, tags=tags)
+        header = replace(read_header(series, tags), n_files=truth["n_files"], n_images=truth["n_images"])
+        image = _tokens(from_datasets(picture.datasets, tags=tags)[0], tower) if picture is not None else None
+        label = f"{truth['modality']}:{truth['kind']}" if truth["kind"] else truth["modality"]
+        rows.append((header, image, label, truth["anatomy"], f"phantom-{seed}-{number}"))
+    return Examples(*(list(column) for column in zip(*rows)))
 
 
 _built: dict[str, Any] = {}
