@@ -94,6 +94,8 @@ def rules(half: str) -> None:
             print(f"{e.target:22} n={t.sum():4}  {counts}  F1 {interval(e)}")
     for e in of_all(estimates, "micro_f1", "macro_f1", "micro_sensitivity", "micro_ppv"):
         print(f"{e.name:22} {interval(e)}  {e.method}")
+    print(f"all-negative baseline: sensitivity 0, F1 0, accuracy {1 - made.reference.mean():.3f}; "
+          f"accuracy of the rules {(made.reference == made.call).mean():.3f}")  # fmt: skip
     wrong = Counter()
     for k, name in enumerate(made.findings):
         wrong[name, "not coded"] = int((made.call & ~made.reference)[:, k].sum())
@@ -131,18 +133,19 @@ def drafts(half: str, work: Path) -> None:
     level = pd.Series(
         [dictionary[m.finding].criticality for e in read for m in e.findings if m.status != "absent"]
     )
-    omitted = made.changes[made.changes["change"] == "omitted"]
-    for e in compare_drafts(found, rng=np.random.default_rng(0)):
-        if (
-            e.name == "omission_rate"
-            and e.subgroup in findings.CRITICALITIES
-            and not e.target
-            and "bootstrap" in e.method
-        ):
-            n, k = int((level == e.subgroup).sum()), int((omitted["criticality"] == e.subgroup).sum())
-            planted = made.settings["omission"][e.subgroup]
-            print(f"{e.subgroup:16} planted {planted:.2f}  realised {k}/{n} = {k / n:.3f}  "
-                  f"found {interval(e)}")  # fmt: skip
+    rows = compare_drafts(found, rng=np.random.default_rng(0))
+    print(f"{half}: {len(reports)} reports; an empty draft omits all and invents none")
+    for what in ("omission", "invention"):
+        for one in findings.CRITICALITIES:
+            changed = made.changes[made.changes["criticality"] == one]["change"].value_counts()
+            omitted, invented = (int(changed.get(name, 0)) for name in ("omitted", "invented"))
+            stood = int((level == one).sum())
+            n, k = (stood, omitted) if what == "omission" else (stood - omitted + invented, invented)
+            (e,) = (e for e in rows if e.name == f"{what}_rate" and e.subgroup == one and not e.target
+                    and "bootstrap" in e.method)  # fmt: skip
+            # an invention is planted with that probability in a report, and counted among findings in drafts
+            print(f"{what} {one:16} planted {made.settings[what][one]:.2f}  realised {k}/{n} = {k / n:.3f}  "
+                  f"found {interval(e)}  {'inside' if e.low <= k / n <= e.high else 'OUTSIDE'}")  # fmt: skip
     work.mkdir(parents=True, exist_ok=True)
     for name, texts in (("reports", reports), ("drafts", made.drafts)):
         pd.DataFrame([(t.report_id, t.text) for t in texts], columns=["report_id", "report"]).to_csv(
@@ -150,8 +153,11 @@ def drafts(half: str, work: Path) -> None:
         )
 
 
-def smollm2(half: str, n: int) -> None:
-    """SmolLM2-135M on twelve observations, against MeSH, beside the rules on the same reports."""
+def smollm2(half: str, n: int, work: Path | None) -> None:
+    """SmolLM2-135M on twelve observations, against MeSH, beside the rules on the same reports.
+
+    Answers are kept in `work`, so that a run that was broken off goes on; times are then of the rest.
+    """
     from radfoundry.text.llm import LLM
     from radfoundry.text.local_llm import LocalModel, packaged
 
@@ -163,28 +169,31 @@ def smollm2(half: str, n: int) -> None:
     reports = [Report(r["uid"], openi.text(r)) for r, _ in rows]
     truth = [t & set(groups) for _, t in rows]
     reader = LLM(
-        LocalModel(packaged(), max_tokens=400),
+        LocalModel(packaged()),
         small,
         prompt="one-shot",
         per_request=12,
         window=2500,
         overlap=300,
+        cache=work and work / "answers",
     )
-    start = time.perf_counter()
+    by_rules = [observed(e, members(whole)) & set(groups) for e in Rules(whole).extract(reports)]
+    start, cpu = time.perf_counter(), time.process_time()
     found = list(reader.extract(reports))
-    spent = time.perf_counter() - start
-    print(f"{n} reports, 12 observations, {spent:.0f} s; {reader.ledger}")
-    print(f"{reader.ledger.completion_tokens / spent:.1f} tokens/s written; "
+    spent, cpu = time.perf_counter() - start, time.process_time() - cpu
+    print(f"{n} reports, 12 observations, {spent:.0f} s, {cpu:.0f} s of CPU time; {reader.ledger}")
+    print(f"{reader.ledger.completion_tokens / cpu:.1f} tokens/s of CPU time written, prompts included; "
           f"{sum(bool(e.error) for e in found)} reports without a usable answer; "
           f"dropped {sum(map(Counter, (e.dropped for e in found)), Counter())}")  # fmt: skip
     for name, said in (
         ("SmolLM2", [observed(e, groups) for e in found]),
-        ("rules", [observed(e, members(whole)) & set(groups) for e in Rules(whole).extract(reports)]),
+        ("rules", by_rules),
     ):
-        made = cells(truth, said, [r.report_id for r in reports])
+        made = cells(truth, said, [r.report_id for r in reports], tuple(groups))
         estimates = validate(made, rng=np.random.default_rng(0))
-        for e in of_all(estimates, "micro_f1", "micro_sensitivity", "micro_ppv"):
+        for e in of_all(estimates, "micro_f1", "micro_sensitivity", "micro_ppv", "micro_accuracy"):
             print(f"{name:8} {e.name:18} {interval(e)} {e.method}")
+    print(f"all-negative accuracy {1 - made.reference.mean():.3f} of {made.reference.size} cells")
 
 
 if __name__ == "__main__":
@@ -193,12 +202,12 @@ if __name__ == "__main__":
     )
     parser.add_argument("which", choices=["rules", "silver", "drafts", "smollm2"])
     parser.add_argument("--half", choices=["held-out", "tuning", "all"], default="held-out")
-    parser.add_argument("--work", type=Path, default=Path("openi"))
+    parser.add_argument("--work", type=Path, help="folder for texts and answers")
     parser.add_argument("--reports", type=int, default=50)
     asked = parser.parse_args()
     if asked.which == "drafts":
-        drafts(asked.half, asked.work)
+        drafts(asked.half, asked.work or Path("openi"))
     elif asked.which == "smollm2":
-        smollm2(asked.half, asked.reports)
+        smollm2(asked.half, asked.reports, asked.work)
     else:
         {"rules": rules, "silver": silver}[asked.which](asked.half)

@@ -1,4 +1,4 @@
-"""A small sorter for tests: three labels, headers that tell them, a text tower and an image tower without weights."""
+"""A small sorter for tests: three labels, headers that tell them, towers without weights."""
 
 from __future__ import annotations
 

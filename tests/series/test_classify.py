@@ -1,4 +1,4 @@
-"""The fast path: rules speak first, pixels are read only in doubt, disagreement is unsure, the veto is last."""
+"""The fast path: rules first, pixels only in doubt, disagreement is unsure, the veto last."""
 
 from __future__ import annotations
 
@@ -182,7 +182,8 @@ def test_nothing_to_assess_is_said():
 
 
 def test_hidden_tags_are_gone():
-    full = SeriesHeader("1", {"SequenceName": ("x",), "Manufacturer": ("ACME",), "vendor:asl": ("pcasl",), "Rows": (4,)},
+    values = {"SequenceName": ("x",), "Manufacturer": ("ACME",), "vendor:asl": ("pcasl",), "Rows": (4,)}
+    full = SeriesHeader("1", values,
                         vendor="siemens", b_values=(0.0, 1000.0), n_directions=6, asl="pcasl")  # fmt: skip
     bare = hide(full, ["anonymised"])
     assert set(bare.values) == {"Rows"}

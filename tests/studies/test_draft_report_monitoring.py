@@ -5,20 +5,31 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from radfoundry.cli.main import main
 from radfoundry.datasets import phantom_reports
 from radfoundry.errors import InputError, NotEnoughData
+from radfoundry.evaluate.compare import holm
+from radfoundry.evaluate.finding_cells import Cells
 from radfoundry.monitor.store import open_store
+from radfoundry.report import draft_figures
 from radfoundry.studies import draft_report_monitoring as study
 from radfoundry.studies import draft_sections, drafts
-from radfoundry.text.mentions import Mention
-from tests.text.fake_endpoint import Fake, running, status
+from radfoundry.studies.run import Run
+from radfoundry.text import findings
+from radfoundry.text.findings import CRITICALITIES
+from radfoundry.text.mentions import Mention, Report
+from radfoundry.text.rules import Rules
+from radfoundry.types import Estimate
+from tests.text.fake_endpoint import Fake, running, simple_model, status
 
 pytestmark = pytest.mark.usefixtures("short_simulations")
 
@@ -86,18 +97,58 @@ def test_records_are_those_of_reports_and_drafts(finished: Path) -> None:
     assert len(pd.read_csv(finished / "tables" / "findings.csv")) == len(lines)
 
 
-def test_planted_omissions_are_within_the_intervals_and_counts_are_those_of_the_generator(
+def test_planted_errors_are_within_the_intervals_and_counts_are_those_of_the_generator(
     finished: Path,
 ) -> None:
-    rows = sections(finished)["planted"]["rows"]
-    assert [row[0] for row in rows] == ["critical", "significant", "minor", "normal variant"]
-    assert [row[-1] for row in rows] == ["yes"] * 4
+    table = sections(finished)["planted"]
+    levels = ["critical", "significant", "minor", "normal variant"]
+    assert [row[:2] for row in table["rows"]] == [
+        [what, level] for what in ("omissions", "inventions") for level in levels
+    ]
+    assert [row[-1] for row in table["rows"]] == ["yes"] * 8
+    assert table["caption"].startswith("8 of 8 intervals")
     made = phantom_reports.make(120, seed=0, weeks=study.WEEKS, shift=study.WORSE)
-    counts = made.counts().groupby("criticality")[["present", "omitted"]].sum()
-    for level, n, rate, *_ in rows:
+    counts = made.counts().groupby("criticality")[["present", "omitted", "invented"]].sum()
+    for what, level, n, rate, *_ in table["rows"]:
+        own = counts.loc[level]
         # doubted findings are counted too, and are never omitted
-        assert n >= counts.loc[level, "present"]
-        assert float(rate) * n == pytest.approx(counts.loc[level, "omitted"], abs=3)
+        assert n >= own["present"] - (0 if what == "omissions" else own["omitted"] - own["invented"])
+        planted = own["omitted" if what == "omissions" else "invented"]
+        assert planted > 0 and float(rate) * n == pytest.approx(planted, abs=3)
+
+
+def test_a_rate_outside_its_interval_is_told(tmp_path: Path) -> None:
+    true = np.array([[True, False], [True, False]])
+    cells = Cells(true, np.zeros_like(true), ("a", "b"), dict.fromkeys("ab", "minor"), np.array(["1", "2"]))
+    row = Estimate("omission_rate", 0.5, 0.4, 0.6, n=2, subgroup="minor", method="report bootstrap")
+    with Run(tmp_path / "run", command="", config={}, seed=0, title="t") as run:
+        draft_sections.planted(run, cells, [row], None, week=20)
+    table = sections(tmp_path / "run")["planted"]
+    assert table["rows"] == [["omissions", "minor", 2, "1.000", "0.500 (0.400 to 0.600)", "–", "no"]]
+    assert table["caption"].startswith("0 of 1 intervals")
+
+
+def test_the_baseline_stands_in_every_table_and_in_the_verdict(finished: Path) -> None:
+    found = sections(finished)
+    empty = found["drafts"]["rows"][-1]
+    assert empty[:3] == ["an empty draft", found["drafts"]["rows"][0][1], "1.000"]
+    assert empty[4:] == [0, "–", "–"]
+    groups = {row[0]: row for row in found["strata"]["rows"]}
+    assert groups["an empty draft"][2] == "1.000" and groups["abnormal reports"][-1] == "0.000"
+    assert float(groups["normal reports"][-1]) > 0.8, "an empty draft of a normal report is right"
+    texts = {row[0]: row[1:] for row in found["validation_by_text"]["rows"]}
+    assert found["validation_by_text"]["columns"] == ["", "rules", "all-negative"]
+    assert texts["the same, of those with a critical finding"][1] == "1.000"
+    by_report = {row[0]: row[1:] for row in found["by_report"]["rows"]}
+    assert by_report["mean number of inventions"][1] == by_report["share with an invention"][1] == "0.000"
+    assert by_report["mean Jaccard index"][1] == by_report["share without any difference"][1]
+    n, mean = found["drafts"]["rows"][0][1], float(by_report["mean number of omissions"][1])
+    assert mean == pytest.approx(n / 120, abs=0.001)
+    baselines = {item["label"]: item["baseline"] for item in found["verdict"]["items"]}
+    assert baselines["Omission rate, critical findings"]["value"] == 1
+    assert 0 < baselines["Drafts with a critical miss"]["value"] < 1
+    assert baselines["Invention rate, all"] is None, "nothing of nothing"
+    assert "an empty draft" in (finished / "report.html").read_text()
 
 
 def test_metrics_hold_what_the_page_says_and_every_accuracy_has_its_baseline(finished: Path) -> None:
@@ -113,8 +164,9 @@ def test_metrics_hold_what_the_page_says_and_every_accuracy_has_its_baseline(fin
     page = (finished / "report.html").read_text()
     assert "(120 reports)" in page and "(120 patients)" not in page
     body = sections(finished)["validation"]["rows"]
-    baseline = body[-1]
-    assert baseline[0] == "all-negative baseline" and float(baseline[-1]) > 0.99
+    baseline = [row for row in body if row[0] == "all-negative"]
+    assert [row[1:3] for row in baseline] == [row[1:3] for row in body if row[0] == "rules"]
+    assert all(row[3:7] == ["0.000", "–", "0.000", "1.000"] and float(row[-1]) > 0.99 for row in baseline)
     own = next(r for r in rows if r["name"] == "micro_f1" and not r["subgroup"] and r["model"] == "rules"
                and "bootstrap" in r["method"])  # fmt: skip
     assert body[0][:2] == ["rules", "all"] and body[0][5].startswith(f"{own['value']:.3f}")
@@ -142,6 +194,38 @@ def test_every_note_of_a_chart_stands_on_the_page_beside_what_is_watched(finishe
         assert {"p-chart", "EWMA", "CUSUM"} == {one for charts in estimated for one in charts.split(", ")}
         assert own["short baseline: 12 weeks with cases; 20 or more are advised"] == "p-chart, EWMA, CUSUM"
     assert "the rate was estimated" in (finished / "report.html").read_text()
+
+
+def test_every_stratum_has_a_column_of_the_heat_map_and_names_do_not_touch(finished: Path) -> None:
+    drawn = (finished / "figures" / "heat_map.svg").read_text()
+    for name in ("view PA", "portable", "site A", "site B", "version 1.0", "version 2.0"):
+        assert f"<!-- {name} -->" in drawn
+    assert "Without a column" not in sections(finished)["heat_map"]["caption"]
+    rates = pd.read_csv(finished / "tables" / "rates_by_finding.csv")
+    versions = ["model version 1.0", "model version 2.0"]
+    figure, _ = draft_figures.heat_map(rates, CRITICALITIES, versions)
+    axes = figure.axes[0]
+
+    def overlap() -> bool:
+        figure.canvas.draw()
+        boxes = [label.get_window_extent() for label in axes.get_xticklabels()]
+        return any(a.x1 >= b.x0 for a, b in pairwise(boxes))
+
+    assert overlap()  # as they come
+    draft_sections._narrow(axes)
+    assert not overlap()
+    told = [label.get_text().replace("\n", " ") for label in axes.get_xticklabels()]
+    assert told == ["omitted, all", *(f"omitted, {one}" for one in versions), "invented"]
+
+
+def test_a_version_that_began_after_the_baseline_is_said_to_have_no_chart(finished: Path) -> None:
+    found = sections(finished)
+    caption = found["chart_by_model_version"]["caption"]
+    assert caption.startswith("CUSUM only")
+    assert "Not charted, for the reasons in the notes: model version 2.0." in caption
+    assert "model version 2.0 has no chart" in notes(finished)
+    assert "model version 2.0" in [row[0] for row in found["strata"]["rows"]]
+    assert "Not charted" not in found["chart_by_view"]["caption"]
 
 
 @pytest.mark.usefixtures("no_drawings")
@@ -215,7 +299,11 @@ def test_the_better_of_rules_and_a_model_is_chosen_on_half_and_judged_on_the_oth
     assert "chosen on 6 annotated texts: rules" in (run / "log.txt").read_text()
     assert "The extractor was chosen on the other 6 of 12 texts" in found["validation"]["caption"]
     assert {row[0] for row in found["validation"]["rows"]} >= {"rules", "llm-zero-shot"}
-    assert found["extractors"]["rows"][0][0] == "rules against llm-zero-shot"
+    assert [row[:2] for row in found["extractors"]["rows"]] == [
+        ["rules against llm-zero-shot", "all"], ["rules against llm-zero-shot", "critical"],
+        ["rules against llm-zero-shot", "significant"], ["rules against all-negative baseline", "all"],
+        ["llm-zero-shot against all-negative baseline", "all"],
+    ]  # fmt: skip
     assert "Extractor: rules (" in found["methods"]["text"] and "planted" not in found
     (spent,) = found["ledger"]["rows"]
     assert spent[0] == "llm-zero-shot" and spent[found["ledger"]["columns"].index("requests")] == len(
@@ -229,6 +317,39 @@ def test_the_better_of_rules_and_a_model_is_chosen_on_half_and_judged_on_the_oth
     page = (run / "report.html").read_text()
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page and "<script>alert(1)" not in page
     assert MARK in page and MARK not in (run / "log.txt").read_text()
+
+
+@pytest.mark.usefixtures("no_drawings")
+def test_both_prompts_are_compared_where_the_rules_win_and_holm_is_over_all_pairs(
+    files: Path, tmp_path: Path, fake: Fake
+) -> None:
+    def model(body: dict[str, Any]) -> list[dict[str, str]]:
+        one_shot = len(body["messages"]) > 2
+        return simple_model(body)[: 1 if one_shot else None]
+
+    fake.model = model
+    config = given(
+        files, tmp_path, **annotated(files), candidates=("zero-shot", "one-shot", "rules"), base_url=fake.url,
+        llm="m", cache=tmp_path / "answers",
+    )  # fmt: skip
+    run = study.run(config)
+    assert "annotated texts: rules" in (run / "log.txt").read_text()
+    zero, one = "llm-zero-shot", "llm-one-shot"
+    pairs = [f"rules against {zero}", f"rules against {one}", f"{zero} against {one}"]
+    rows = sections(run)["extractors"]["rows"]
+    assert [row[0] for row in rows if row[1] == "all"][:3] == pairs
+    tests = pd.read_csv(run / "tables" / "extractor_comparisons.csv")
+    own = tests[(tests["name"] == "micro_sensitivity") & tests["subgroup"].isna()]
+    family = own[own["model_b"] != "all-negative baseline"]
+    assert len(family) == 3 and len(own) == 6
+    np.testing.assert_allclose(family["p_holm"], holm(family["p"].tolist()))
+    assert family["p_holm"].max() > family["p"].min()
+    prompts = family[family["model_a"] == "llm-zero-shot"].iloc[0]
+    assert prompts["difference"] > 0, "the one-shot model here names one finding of a request at most"
+    trivial = own[own["model_b"] == "all-negative baseline"]
+    np.testing.assert_allclose(trivial["difference"], trivial["value_a"])
+    exact = tests[(tests["name"] == "exact_match") & (tests["model_b"] != "all-negative baseline")]
+    np.testing.assert_allclose(exact["p_holm"], holm(exact["p"].tolist()))
 
 
 @pytest.mark.usefixtures("no_drawings")
@@ -246,7 +367,7 @@ def test_without_annotations_and_dates_the_page_says_what_is_lacking(files: Path
     run = study.run(given(tmp_path, tmp_path, texts=False))
     said = notes(run)
     assert "the extractor was not validated here" in said and "could be followed over time" in said
-    assert "1 drafts have no radiologist's report and were left out." in said
+    assert "Left out: 1 draft without a radiologist's report." in said
     assert not (tmp_path / "m.sqlite").exists() and "alarms" not in sections(run)
     assert not [e for e in json.loads((run / "metrics.json").read_text()) if "corrected" in e["name"]]
     assert "corrected" not in sections(run)["drafts"]["columns"]
@@ -266,9 +387,9 @@ def test_some_pairs_without_a_date_and_a_text_that_cannot_be_read_are_counted(
     config = given(tmp_path, tmp_path, texts=False)
     run = study.run(config)
     said = notes(run)
-    assert "drafts.csv: 1 texts could not be read; the first has 2,000,001 characters" in said
-    assert "1 reports have no draft and were left out." in said
-    assert "4 pairs have no date and are not followed over time." in said
+    assert "drafts.csv: 1 text could not be read; the first has 2,000,001 characters" in said
+    assert "Left out: 1 report without a draft." in said
+    assert "Not followed over time: 4 pairs without a date." in said
     with open_store(config.monitor) as store:
         assert store.streams()["events"].tolist() == [55]
 
@@ -354,7 +475,7 @@ def test_annotations_of_a_report_that_was_not_annotated_are_refused(files: Path,
     table.loc[0, "report_id"] = MARK
     table.to_csv(tmp_path / "truth.csv", index=False)
     own = {**annotated(files), "annotations": tmp_path / "truth.csv"}
-    with pytest.raises(InputError, match=r"1 rows of .* name a report that .* lacks") as caught:
+    with pytest.raises(InputError, match=r"1 row of .* with a report that .* lacks") as caught:
         study.run(given(files, tmp_path, **own))
     assert MARK not in str(caught.value)
 
@@ -395,8 +516,24 @@ def test_a_text_is_cut_where_marks_begin_and_end_and_loses_no_letter() -> None:
     pieces = draft_sections._pieces(text, found, {"nodule"}, "lost")
     assert "".join(piece["text"] for piece in pieces) == text
     assert [(p["text"], p["mark"]) for p in pieces if p["mark"]] == [("effusion", "same"), ("nodule", "lost")]
+    twice = [Mention("nodule", "present", "nodule", 22, 28), Mention("nodule", "present", "Clear", 30, 35)]
+    pieces = draft_sections._pieces(text, twice, {"nodule"}, "lost")
+    assert [p["text"] for p in pieces if p["mark"] == "lost"] == ["nodule", "Clear"]
     long = draft_sections._pieces("a" * 9000, [], set(), "lost")
     assert [len(piece["text"]) for piece in long] == [draft_sections.SHOWN_CHARACTERS, len(" [...]")]
+
+
+def test_every_mention_of_a_finding_is_marked_and_one_that_is_denied_is_not() -> None:
+    rules = Rules(findings.load("chest-radiograph"))
+    text = "FINDINGS: Small left pneumothorax. No effusion.\nIMPRESSION: Pneumothorax, as above."
+    report = Report("1", text)
+    (found,) = rules.extract([report])
+    assert len([m for m in found.findings if m.finding == "pneumothorax"]) == 1
+    told = draft_sections._mentions(rules, report, found)
+    pieces = draft_sections._pieces(text, told, {"pneumothorax"}, "lost")
+    assert [p["text"].lower() for p in pieces if p["mark"]] == ["pneumothorax"] * 2
+    model = SimpleNamespace(name="llm")  # it gives one mention a finding
+    assert draft_sections._mentions(model, report, found) == found.findings  # type: ignore[arg-type]
 
 
 def test_a_study_of_texts_without_findings_ends_in_words(tmp_path: Path) -> None:

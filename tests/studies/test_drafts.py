@@ -20,7 +20,8 @@ from radfoundry.errors import InputError, NotEnoughData, TableError, UnknownName
 from radfoundry.evaluate.finding_cells import Cells
 from radfoundry.monitor.store import open_store
 from radfoundry.studies import drafts
-from radfoundry.text import findings
+from radfoundry.text import extractors, findings
+from radfoundry.text.extractors import Reading
 from radfoundry.text.findings import Dictionary, Finding
 from radfoundry.text.mentions import Extraction, Report
 from radfoundry.text.reading import Reports
@@ -73,8 +74,8 @@ def test_drafts_are_matched_by_id_and_what_is_left_out_is_told() -> None:
     assert pairs.meta["site"].tolist() == ["N", "S"], "the report's own columns come first"
     assert pairs.meta["model_version"].tolist() == ["3", "1"] and pairs.meta.index.tolist() == ["b", "d"]
     assert pairs.notes == (
-        "1 drafts have no radiologist's report and were left out.",
-        "2 reports have no draft and were left out.",
+        "Left out: 1 draft without a radiologist's report.",
+        "Left out: 2 reports without a draft.",
     )
 
 
@@ -94,7 +95,7 @@ def test_pairs_of_which_a_text_could_not_be_read_are_left_out() -> None:
         "C",
     ]
     assert [one.report_id for one in first] == [one.report_id for one in second] == ["r0", "r2"]
-    assert kept.notes == ("1 pairs could not be read and were left out.",)
+    assert kept.notes == ("Left out: 1 pair that could not be read.",)
     mirrored, *_ = drafts.readable(pairs, good, read)
     assert mirrored.reports == kept.reports, "a draft that could not be read counts as much"
     with pytest.raises(NotEnoughData, match="no pair of texts could be read; the first: down"):
@@ -352,11 +353,18 @@ def test_the_rules_are_validated_on_texts_and_a_findings_table_gives_the_same(
     for name in ("micro_sensitivity", "micro_ppv", "micro_f1"):
         assert first[name] == second[name] and first[name][0] > 0.97
     assert pd.read_csv(written / "truth.csv")["report_id"].nunique() == 300
-    assert "have no annotation" not in read.err
+    assert "without annotation" not in read.err
     assert main(["reports", "validate", *truth, "--reports", str(written / "reports.csv")]) == 0
     shown = capsys.readouterr().out
     assert "Calling everything absent would agree in 99." in shown and "micro_f1" in shown
     assert "critical" in shown and "macro_f1" in shown
+    lines = {tuple(line.split()[:2]): line.split() for line in shown.splitlines()}
+    assert lines["value", "(95%"][-1] == "absent", "the last column is the all-negative baseline"
+    for name, value in (("micro_sensitivity", "0.000"), ("micro_f1", "0.000"), ("micro_ppv", "–")):
+        assert lines[name, "all"][-1] == value
+    assert lines["micro_specificity", "all"][-1] == "1.000"
+    assert float(lines["micro_accuracy", "all"][-1]) > 0.99
+    assert 0 < float(lines["any_critical_miss", "critical"][-1]) < 1
 
 
 def test_annotated_reports_that_are_not_there_are_counted(
@@ -369,8 +377,8 @@ def test_annotated_reports_that_are_not_there_are_counted(
     words = ["--reports", str(written / "reports.csv"), "--n-boot", "20"]
     assert main(["reports", "validate", str(tmp_path / "a.csv"), *words]) == 0
     captured = capsys.readouterr()
-    assert "1 annotated reports are not among those read and were left out" in captured.err
-    assert "296 reports have no annotation: they count as without findings" in captured.err
+    assert "1 report with annotations that nobody read: left out" in captured.err
+    assert "296 reports without annotation, taken as without findings" in captured.err
     assert MARK not in captured.out + captured.err
 
 
@@ -430,7 +438,14 @@ def test_the_same_comparison_again_changes_nothing(
     assert main([*words, "--json"]) == 0
     captured = capsys.readouterr()
     assert "monitor: 0 new, 300 unchanged, 0 replaced" in captured.err
-    rows = [r for r in json.loads(captured.out) if not r["target"] and not r["subgroup"]]
+    told = json.loads(captured.out)
+    empty = {(r["name"], r["subgroup"]): r for r in told if r["model"] == "all-negative baseline"}
+    assert len(empty) == len([r for r in told if r["model"] == "all-negative baseline"])
+    assert empty["omission_rate", None]["value"] == empty["omission_rate", "critical"]["value"] == 1
+    assert empty["invention_rate", None]["value"] is None
+    assert empty["mean_jaccard", "abnormal reports"]["value"] == 0
+    assert not [r for r in empty.values() if r["target"]]
+    rows = [r for r in told if not r["target"] and not r["subgroup"]]
     rate = next(r for r in rows if r["name"] == "omission_rate")
     found = pd.read_csv(out)
     assert (found["difference"] == "omitted").sum() == round(rate["value"] * rate["n"])
@@ -444,6 +459,45 @@ def test_the_same_comparison_again_changes_nothing(
         for report, one in lost[key].itertuples(index=False)
     ]
     assert np.mean(kin) > 0.95, "what is lost was planted, or is the wider name of it"
+
+
+def test_the_empty_draft_stands_beside_every_printed_row(
+    written: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = [str(written / f"{name}.csv") for name in ("reports", "drafts")]
+    assert main(["reports", "compare", *files, "--n-boot", "20"]) == 0
+    first, *lines = capsys.readouterr().out.splitlines()[1:]
+    assert first.split()[-2:] == ["empty", "draft"]
+    omitted = [line.split() for line in lines if "omission_rate" in line]
+    assert len(omitted) > 10 and all((n == "0") == (value == "–") for *_, n, value in omitted)
+    assert {value for *_, value in omitted} <= {"1.000", "–"}
+    assert {line.split()[-1] for line in lines if "invention_rate" in line} == {"–"}
+    assert len([line for line in lines if "normal reports" in line]) >= 4
+
+
+@pytest.mark.parametrize("other", ["4711", "4711.0"])
+def test_ids_that_became_decimals_are_those_of_the_other_file(
+    other: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = "Small left pleural effusion."
+    (tmp_path / "reports.csv").write_text(f"ReportID,report\n4711.0,{text}\n12.0,Clear.\n,lost\n")
+    (tmp_path / "drafts.csv").write_text(f"ReportID,report\n{other},{text}\n")
+    (tmp_path / "truth.csv").write_text(f"report_id,finding,status\n{other},pleural_effusion,present\n")
+    pd.DataFrame({"report_id": [4711.0], "finding": ["pleural_effusion"], "status": ["present"]}).to_parquet(
+        tmp_path / "truth.parquet"
+    )
+    reports = str(tmp_path / "reports.csv")
+    assert main(["reports", "compare", reports, str(tmp_path / "drafts.csv"), "--n-boot", "5"]) == 0
+    assert "Left out: 1 report without a draft." in capsys.readouterr().err
+    for truth in ("truth.csv", "truth.parquet"):
+        words = [str(tmp_path / truth), "--reports", reports, "--n-boot", "5", "--json"]
+        assert main(["reports", "validate", *words]) == 0
+        rows = json.loads(capsys.readouterr().out)
+        found = next(r for r in rows if r["name"] == "micro_sensitivity" and not r["target"])
+        assert (found["value"], found["n"]) == (1, 1)
+    found = extractors.texts(Reading(), tmp_path / "reports.csv")
+    assert found.meta.index.tolist() == ["4711", "12"] == [one.report_id for one in found.reports]
+    assert list(found.failed) == ["row 4"]
 
 
 def test_a_changed_draft_is_refused_unless_it_may_replace(
@@ -481,8 +535,8 @@ def test_drafts_without_reports_are_told_and_dates_are_asked_for(
     assert "--monitor needs the dates" in capsys.readouterr().err and not place.exists()
     assert main(comparing(tmp_path / "dated-reports.csv", tmp_path / "dated-drafts.csv", place)) == 0
     told = capsys.readouterr().err
-    assert "2 drafts have no radiologist's report and were left out." in told
-    assert "3 pairs have no date and are not in the monitor" in told and "monitor: 15 new" in told
+    assert "Left out: 2 drafts without a radiologist's report." in told
+    assert "not in the monitor: 3 pairs without a date" in told and "monitor: 15 new" in told
     table.assign(report_id=[f"{MARK}{i}" for i in range(20)]).to_csv(tmp_path / "drafts.csv", index=False)
     assert main(comparing(tmp_path / "reports.csv", tmp_path / "drafts.csv", place)) == 2
     captured = capsys.readouterr()

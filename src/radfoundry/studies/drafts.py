@@ -7,7 +7,8 @@ the same finding; `exact` asks for the same entry of the dictionary.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,7 +17,8 @@ import pandas as pd
 
 from radfoundry.errors import InputError, NotEnoughData, TableError
 from radfoundry.evaluate.finding_cells import Cells, Uncertain, from_tables
-from radfoundry.text import mentions
+from radfoundry.evaluate.findings import ALL_NEGATIVE
+from radfoundry.text import extractors, mentions
 from radfoundry.text.findings import Dictionary
 from radfoundry.text.mentions import Extraction, Report
 from radfoundry.types import Estimate
@@ -80,6 +82,16 @@ def check_settings(asked: Any) -> None:
         raise InputError(f"--alpha must lie between 0 and 1, not {alpha}")
 
 
+def counted(n: int, words: str) -> str:
+    """A number with its noun. words: what follows, the letters of the plural behind a bar.
+
+    >>> counted(1, "report|s without a draft"), counted(2, "report|s without a draft")
+    ('1 report without a draft', '2 reports without a draft')
+    """
+    singular, plural = words.split(" ", 1) if " " in words else (words, "")
+    return f"{n:,} {singular.split('|')[0] if n == 1 else singular.replace('|', '')} {plural}".rstrip()
+
+
 def pair(reports: Reports, drafts: Reports) -> Pairs:
     """Match drafts to the radiologists' reports by id. Raises InputError when nothing matches."""
     written = {one.report_id: one for one in reports.reports}
@@ -92,11 +104,11 @@ def pair(reports: Reports, drafts: Reports) -> Pairs:
         )
     notes = []
     for n, words in (
-        (len(drafted) - len(both), "drafts have no radiologist's report"),
-        (len(written) - len(both), "reports have no draft"),
+        (len(drafted) - len(both), "draft|s without a radiologist's report"),
+        (len(written) - len(both), "report|s without a draft"),
     ):
         if n:
-            notes.append(f"{n} {words} and were left out.")
+            notes.append(f"Left out: {counted(n, words)}.")
     meta = reports.meta.reindex(both)
     more = drafts.meta.reindex(both)
     meta = meta.join(more[[c for c in more if c not in meta]])
@@ -112,7 +124,8 @@ def readable(
     if not good.any():
         first = next(e.error for e in [*read, *drafted] if e.error)
         raise NotEnoughData(f"no pair of texts could be read; the first: {first}")
-    notes = (*pairs.notes, *([f"{lost} pairs could not be read and were left out."] if lost else []))
+    left_out = [f"Left out: {counted(lost, 'pair|s that could not be read')}."] if lost else []
+    notes = (*pairs.notes, *left_out)
     kept = replace(pairs.take(good), notes=notes)
     return kept, [e for e, ok in zip(read, good) if ok], [e for e, ok in zip(drafted, good) if ok]
 
@@ -161,6 +174,24 @@ def spoken(rows: Sequence[Estimate], made: Cells) -> list[Estimate]:
     return [replace(row, cluster=made.unit) for row in rows if not row.target or row.target in named]
 
 
+def with_baseline(
+    judge: Callable[..., list[Estimate]], made: Cells, *, rng: np.random.Generator, draws: int, **how: Any
+) -> list[Estimate]:
+    """What `validate` or `compare_drafts` says of cells, and behind it of the same with nothing called.
+
+    Of the all-negative baseline (an extractor that finds nothing, an empty draft) each figure of findings
+    together stands once, without an interval, unless `judge` gave it already.
+    """
+    rows = judge(made, rng=rng, draws=draws, **how)
+    known = {(row.name, row.subgroup) for row in rows if row.model == ALL_NEGATIVE and not row.target}
+    # A generator of its own: its draws are not looked at and must not shift those of the others.
+    for row in judge(made.all_negative(), rng=np.random.default_rng(0), draws=1, **how):
+        if not row.target and (row.name, row.subgroup) not in known:
+            known.add((row.name, row.subgroup))
+            rows.append(replace(row, low=math.nan, high=math.nan, method="", model=ALL_NEGATIVE))
+    return rows
+
+
 def strata(meta: pd.DataFrame, names: Sequence[str] = STRATA, *, most: int = 8) -> dict[str, np.ndarray]:
     """label to mask for each value of view, site and model version that occurs."""
     found: dict[str, np.ndarray] = {}
@@ -185,11 +216,14 @@ def annotated(path: Any, dictionary: Dictionary) -> pd.DataFrame:
             table = pd.read_json(path, lines=True, dtype=False, convert_dates=False)
         else:  # a report may well be called NA
             table = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
+            # the apostrophe that our own CSV has before what looks like a formula, an id of -5 for one
+            table = table.replace(r"^'(?=[=+@-].)", "", regex=True)
     except FileNotFoundError as cause:
         raise InputError(f"there is no file {path}. Check the path") from cause
     except Exception as cause:  # whatever pandas and pyarrow say of a damaged file
         raise TableError(f"{path} is not readable as a table: {str(cause).splitlines()[0]}") from cause
-    return mentions.check(table, dictionary, name=str(path))
+    found = mentions.check(table, dictionary, name=str(path))
+    return found.assign(report_id=extractors.whole(list(found["report_id"])))
 
 
 # -- the monitor ------------------------------------------------------------------------------------

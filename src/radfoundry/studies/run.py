@@ -204,7 +204,7 @@ class Run:
         stem = self.folder / "tables" / _checked_name(name)
         with self._writing(stem):
             stem.parent.mkdir(exist_ok=True)
-            table.map(_no_formula).to_csv(stem.with_suffix(".csv"), index=False)
+            table.map(no_formula).to_csv(stem.with_suffix(".csv"), index=False)
             if lines:
                 table.to_json(stem.with_suffix(".jsonl"), orient="records", lines=True, force_ascii=False)
 
@@ -411,7 +411,12 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
-def _no_formula(cell: Any) -> Any:
+def no_formula(cell: Any) -> Any:
+    """The cell, with an apostrophe before what a spreadsheet would run as a formula.
+
+    >>> no_formula("=1+1"), no_formula("-"), no_formula(-3)
+    ("'=1+1", '-', -3)
+    """
     return (
         f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "@", "-") and len(cell) > 1 else cell
     )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -53,6 +54,9 @@ class Reading:
     """Seconds a request may take."""
     retries: int = 4
     """Attempts after the first."""
+    max_tokens: int | None = None
+    """Tokens of an answer at most: 2048 at an endpoint and 1024 in process when absent. A model that thinks
+    before it answers needs more."""
     price_in: float | None = None
     """Price of a million prompt tokens, for the ledger."""
     price_out: float | None = None
@@ -77,11 +81,13 @@ def _llm(reading: Reading, dictionary: Dictionary, seed: int) -> Extractor:
     from radfoundry.text.endpoint import Endpoint, Transport
     from radfoundry.text.llm import LLM
 
+    limit = {} if reading.max_tokens is None else {"max_tokens": reading.max_tokens}
     model: Endpoint | Transport
     if reading.extractor == "local-llm" or (reading.extractor == "ensemble" and not reading.base_url):
         from radfoundry.text.local_llm import LocalModel, packaged
 
-        model = LocalModel(reading.gguf or packaged(), seed=seed)
+        path = reading.gguf or packaged()
+        model = LocalModel(path, seed=seed, **limit)
         # A small model holds a short list and a short window in its context.
         return LLM(model, dictionary, prompt=reading.prompt, cache=reading.cache, per_request=12, window=2500,
                    overlap=300)  # fmt: skip
@@ -92,6 +98,7 @@ def _llm(reading: Reading, dictionary: Dictionary, seed: int) -> Extractor:
     model = Endpoint(
         reading.base_url, reading.llm, reading.api_key_env, reading.timeout, reading.retries,
         reading.concurrency, reading.requests_per_minute, reading.price_in, reading.price_out, seed=seed,
+        **limit,
     )  # fmt: skip
     return LLM(model, dictionary, prompt=reading.prompt, cache=reading.cache)
 
@@ -123,7 +130,24 @@ def texts(reading: Reading, path: Path) -> Reports:
     """The reports of a table or folder, by the columns that the options name."""
     from radfoundry.text.reading import read_reports
 
-    return read_reports(path, id_column=reading.id_column, text_columns=reading.text_columns or None)
+    found = read_reports(path, id_column=reading.id_column, text_columns=reading.text_columns or None)
+    ids = [one.report_id for one in found.reports]
+    if whole(ids) == ids:
+        return found
+    reports = [replace(one, report_id=key) for one, key in zip(found.reports, whole(ids), strict=True)]
+    failed = {whole([key])[0]: why for key, why in found.failed.items()}
+    meta = found.meta.rename(index=dict(zip(ids, whole(ids), strict=True)))
+    return replace(found, reports=reports, failed=failed, meta=meta)
+
+
+def whole(ids: Sequence[str]) -> list[str]:
+    """Ids without the decimal that a program gave to all of them: numbers are written so where one was empty.
+
+    >>> whole(["4711.0", "12.0"]), whole(["4711.0", "A1"])
+    (['4711', '12'], ['4711.0', 'A1'])
+    """
+    decimal = bool(ids) and all(re.fullmatch(r"\d+\.0", one) for one in ids)
+    return [one.removesuffix(".0") if decimal else one for one in ids]
 
 
 def dictionary_of(reading: Reading) -> Dictionary:

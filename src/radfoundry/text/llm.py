@@ -29,7 +29,7 @@ from radfoundry.text.llm_ledger import Ledger
 from radfoundry.text.llm_prompts import Chunk, Prompt
 from radfoundry.text.mentions import MOST_CHARACTERS, Extraction, Report, strongest
 
-CODE_VERSION = 1
+CODE_VERSION = 2
 """Raised whenever the same answer would give other findings, or the same report another request."""
 
 FORMATS = ("json_schema", "json_object", "none")
@@ -50,10 +50,19 @@ class _Ask:
     chunk: Chunk
 
 
+RUN_AGAIN = "Run again to ask for these alone"
+RAISE_LIMIT = "Raise --max-tokens (max_tokens), or the context of the model where that is full"
+OTHER_MODEL = "Running again hardly helps at temperature 0: try another model or prompt"
+
+
 @dataclass(frozen=True, slots=True)
 class _Answer:
+    """error: why there are no items. advice: what helps, unless the error tells. said: what was of no use."""
+
     items: tuple[Item, ...] = ()
     error: str = ""
+    advice: str = ""
+    said: str = ""
 
 
 class LLM:
@@ -110,9 +119,9 @@ class LLM:
         """One extraction a report, in their order; several requests at a time.
 
         A report of which any request failed has an error and no findings: a part of the dictionary that
-        nobody looked for must not look normal. What was answered is in the cache, so a second run asks for
-        the rest alone. Raises RunError when the cache cannot be written, WeightsError when a local model
-        cannot be loaded.
+        nobody looked for must not look normal. What was answered is in the cache, so a second run with the
+        same settings asks for the rest alone. Raises RunError when the cache cannot be written, WeightsError
+        when a local model cannot be loaded.
         """
         todo = iter(reports)
         ahead = 2 * self.endpoint.concurrency
@@ -145,12 +154,13 @@ class LLM:
         ], ""  # fmt: skip
 
     def _joined(self, report: Report, answers: list[tuple[_Ask, _Answer]]) -> Extraction:
-        errors = [answer.error for _, answer in answers if answer.error]
-        if errors:
-            return Extraction(report.report_id, error=(
-                f"{len(errors)} of {len(answers)} requests got no usable answer; the first: {errors[0]}. "
-                "Run again to ask for these alone"
-            ))  # fmt: skip
+        failed = [answer for _, answer in answers if answer.error]
+        if failed:
+            said = f"{len(failed)} of {len(answers)} requests got no usable answer"
+            advice = dict.fromkeys(answer.advice for answer in failed if answer.advice)
+            return Extraction(
+                report.report_id, error=". ".join([f"{said}; the first: {failed[0].error}", *advice])
+            )
         dropped: Counter[str] = Counter()
         found = [
             mention
@@ -180,32 +190,48 @@ class LLM:
             found = self._converse(body, ask.chunk.schema)
         except (MissingExtra, WeightsError):  # no report of the run could be read
             raise
+        except InputError as error:  # refused: it would be again
+            found = _Answer(error=str(error))
         except RadfoundryError as error:
+            found = _Answer(error=str(error).removesuffix("."), advice=RUN_AGAIN)
+        if found.error:
             self.ledger.add(failures=1)
-            return _Answer(error=str(error).removesuffix("."))
-        self._cache.write(key, {"findings": [asdict(one) for one in found]})
+            return found
+        self._cache.write(key, {"findings": [asdict(one) for one in found.items]})
         self.ledger.add(answered=1)
-        return _Answer(tuple(found))
+        return found
 
-    def _converse(self, body: dict[str, Any], schema: dict[str, Any]) -> list[Item]:
-        """Ask; when the answer is of no use, say why and ask once more."""
+    def _converse(self, body: dict[str, Any], schema: dict[str, Any]) -> _Answer:
+        """Ask; when the answer is of no use, say why and ask once more.
+
+        Not after an answer that was cut off: a second one, to a longer question, would be cut off as well.
+        """
+        found = self._once(body, schema)
+        if not found.error or found.advice == RAISE_LIMIT:
+            return found
+        self.ledger.add(repairs=1)
+        again = [
+            *body["messages"],
+            {"role": "assistant", "content": found.said[:2000] or "{}"},
+            {"role": "user", "content": REPAIR.format(fault=found.error)},
+        ]
+        return self._once({**body, "messages": again}, schema)
+
+    def _once(self, body: dict[str, Any], schema: dict[str, Any]) -> _Answer:
+        """One question and what came of it."""
         answer = self._send(body, schema)
-        said = ""
+        said, cut = "", False
         try:
             said, cut = llm_answers.content(answer)
-            return _parsed(said, cut)
+            return _Answer(tuple(llm_answers.parse(said)))
         except InputError as fault:
-            self.ledger.add(repairs=1)
-            again = [
-                *body["messages"],
-                {"role": "assistant", "content": said[:2000] or "{}"},
-                {"role": "user", "content": REPAIR.format(fault=fault)},
-            ]
-        said, cut = llm_answers.content(self._send({**body, "messages": again}, schema))
-        return _parsed(said, cut)
+            if not cut:
+                return _Answer(error=str(fault), advice=OTHER_MODEL, said=said)
+        self.ledger.add(cut=1)
+        return _Answer(error=f"the answer was cut off at {body['max_tokens']} tokens", advice=RAISE_LIMIT)
 
     def _send(self, body: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-        """A completion in the strictest format that the endpoint takes; RadfoundryError if it takes none."""
+        """A completion in the strictest format that the endpoint takes; InputError if it takes none."""
         for level in range(self._format, len(FORMATS)):
             answer = self.transport.complete(
                 {**body, **_response_format(FORMATS[level], schema)}, self.ledger
@@ -223,7 +249,7 @@ class LLM:
             self.ledger.add(refused=1)
         why = f" ({kind})" if kind else ""
         advice = "Give the model a longer context, or lower window, per_request or max_tokens"
-        raise RadfoundryError(f"{self.endpoint.model} refused the request{why}. {advice}")
+        raise InputError(f"{self.endpoint.model} refused the request{why}. {advice}")
 
     def _meter(self, usage: Any) -> None:
         known = usage if isinstance(usage, dict) else {}
@@ -232,15 +258,6 @@ class LLM:
             self.ledger.add(prompt_tokens=sent, completion_tokens=given)
         else:
             self.ledger.add(unmetered=1)
-
-
-def _parsed(said: str, cut: bool) -> list[Item]:
-    try:
-        return llm_answers.parse(said)
-    except InputError as fault:
-        if cut:
-            raise InputError("the answer was cut off at max_tokens") from fault
-        raise
 
 
 def _response_format(name: str, schema: dict[str, Any]) -> dict[str, Any]:

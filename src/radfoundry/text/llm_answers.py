@@ -51,15 +51,16 @@ def schema(ids: Sequence[str]) -> dict[str, Any]:
 
 
 def content(answer: Mapping[str, Any]) -> tuple[str, bool]:
-    """The text of a chat completion, and whether it ran into max_tokens; InputError when there is none."""
+    """The text of a chat completion, and whether it was cut off; InputError when it is none.
+
+    The text is empty where there is none, as when a model spends all its tokens on a thought.
+    """
     try:
         choice = answer["choices"][0]
         said = choice["message"]["content"]
     except (KeyError, IndexError, TypeError) as cause:
         raise InputError("the answer is no chat completion") from cause
-    if not isinstance(said, str) or not said.strip():
-        raise InputError("the answer is empty")
-    return said, choice.get("finish_reason") == "length"
+    return said if isinstance(said, str) else "", choice.get("finish_reason") == "length"
 
 
 def parse(said: str) -> list[Item]:
@@ -68,6 +69,8 @@ def parse(said: str) -> list[Item]:
     InputError for anything else than the schema's shape. Its message never repeats the answer, which may hold
     report text.
     """
+    if not said.strip():
+        raise InputError("the answer is empty")
     bare = _THINKING.sub("", said, count=1) if "</think>" in said else said
     fenced = _CODE.fullmatch(bare)
     try:

