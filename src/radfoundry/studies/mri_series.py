@@ -27,7 +27,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -80,7 +80,7 @@ class Config:
     """Phantom studies for training with pixels."""
     epochs: int = 16
     """Passes over the training series."""
-    image_tower: Literal["efficientnet-lite0", "r3d18"] = "efficientnet-lite0"
+    image_tower: str = "efficientnet-lite0"
     """How slices become tokens."""
     seed: int = 0
     """Seed of phantoms and training."""
