@@ -182,3 +182,29 @@ def progress(total: int, done: int, unit: str, *, quiet: bool = False) -> Any:
     return tqdm(
         total=total, initial=done, unit=unit, file=sys.stderr, disable=quiet or not sys.stderr.isatty()
     )
+
+
+class Bars:
+    """Progress bars, one a stage, started when the total is known; quiet where stderr is no terminal."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self._open: list[Any] = []
+
+    def __enter__(self) -> Bars:
+        return self
+
+    def __call__(self, unit: str) -> Callable[[int, int], None]:
+        mine: list[Any] = []
+
+        def tell(done: int, of: int) -> None:
+            if not mine:
+                mine.append(progress(of, 0, unit, quiet=self.quiet))
+                self._open.append(mine[0])
+            mine[0].update(done - mine[0].n)
+
+        return tell
+
+    def __exit__(self, *_: object) -> None:
+        for one in self._open:
+            one.close()

@@ -87,11 +87,14 @@ def test_one_frame_of_an_enhanced_file_is_read_alone(tmp_path, monkeypatch):
     data = enhanced(8)
     (series,) = find(put(tmp_path, data))
     wanted = data.pixel_array
-    monkeypatch.setattr(pixels, "stored", lambda _: pytest.fail("the whole file was read"))
+    asked = []
+    read = np.fromfile
+    monkeypatch.setattr(np, "fromfile", lambda f, dtype, count: asked.append(count) or read(f, dtype, count))
     for frame in (0, 3, 7):
         found = pixels._picture(series.files[0], pixels.Place(0, frame))
         slope = float(series.files[0].get("RescaleSlope", 1) or 1)
         np.testing.assert_allclose(found, wanted[frame] * slope)
+    assert asked == [wanted[0].size] * 3
 
 
 def test_a_damaged_slice_is_left_out_and_none_at_all_is_an_error(tmp_path):

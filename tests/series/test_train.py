@@ -135,6 +135,14 @@ def test_too_few_groups_and_labels_are_refused():
         train(one, load_tags().tags, CONFIG, tower=TOWER, text=HashTower("test"))
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"), [({"image_tower": "r3d"}, "no image tower"), ({"epochs": 0}, "1 or more")]
+)
+def test_impossible_settings_are_refused_before_anything_is_drawn(wrong, said):
+    with pytest.raises(InputError, match=said):
+        replace(CONFIG, **wrong)
+
+
 def test_onnx_answers_as_torch_does(model, tmp_path):
     pytest.importorskip("onnxruntime")
     from radfoundry.series.onnx import OnnxNet

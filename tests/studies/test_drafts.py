@@ -172,7 +172,7 @@ def test_findings_that_nobody_names_have_no_rows() -> None:
 
 
 def test_annotations_are_read_from_every_format_that_extract_writes(tmp_path: Path) -> None:
-    from radfoundry.cli.report_tables import write
+    from radfoundry.table_files import write
 
     made = findings_table([("007", "nodule", "present"), ("NA", "effusion", "absent")])
     for ending in ("csv", "parquet", "jsonl"):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json as jsonlib
-import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +21,7 @@ from radfoundry.studies import drafts
 from radfoundry.studies.draft_sections import chart_name, pick
 from radfoundry.studies.draft_sections import words as spelled
 from radfoundry.studies.drafts import counted
-from radfoundry.studies.run import no_formula
+from radfoundry.table_files import check_endings, write
 from radfoundry.text import extractors, mentions
 from radfoundry.text.ensemble import Ballot, Ensemble, review
 from radfoundry.text.extractors import Reading
@@ -40,7 +39,7 @@ COMPARED = ("omission_rate", "invention_rate", "any_critical_miss", "mean_jaccar
 
 def extract(asked: Extract) -> int:
     """Findings of reports; exit code 1 when some could not be read."""
-    _check_endings(asked.out, asked.review)
+    check_endings(asked.out, asked.review)
     if asked.review is not None and asked.extractor != "ensemble":
         raise InputError("--review needs --extractor ensemble: one extractor disagrees with nobody")
     reports = _reports(asked, asked.reports)
@@ -142,7 +141,7 @@ def validate(asked: Validate) -> int:
 def compare(asked: Compare) -> int:
     """Drafts against reports."""
     drafts.check_settings(asked)
-    _check_endings(asked.out)
+    check_endings(asked.out)
     pairs = drafts.pair(_reports(asked, asked.reports), _reports(asked, asked.drafts))
     if asked.monitor and not pairs.dated.any():
         raise InputError("--monitor needs the dates of the reports. Add a column `date` (YYYY-MM-DD)")
@@ -250,32 +249,6 @@ def _draw(folder: Path, drawn: dict[str, dict[str, Any]]) -> None:
             save(figure, stem)
             data.to_csv(stem.with_suffix(".csv"), index=False)
     print(f"drawings: {folder}", file=sys.stderr)
-
-
-WRITERS: dict[str, Callable[[pd.DataFrame, Path], None]] = {
-    ".csv": lambda table, path: table.map(no_formula).to_csv(path, index=False),
-    ".parquet": lambda table, path: table.to_parquet(path, index=False),
-    ".jsonl": lambda table, path: table.to_json(path, orient="records", lines=True, force_ascii=False),
-}
-
-
-def write(table: pd.DataFrame, path: Path) -> None:
-    """CSV, Parquet or JSON Lines by the ending; whole or not at all. In CSV no cell is a formula."""
-    _check_endings(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
-        WRITERS[path.suffix](table, part)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _check_endings(*paths: Path | None) -> None:
-    """Before anything is read: an hour of a language model should not end here."""
-    for path in paths:
-        if path is not None and path.suffix not in WRITERS:
-            raise InputError(f"{path} ends in {path.suffix or 'nothing'}. Write .csv, .parquet or .jsonl")
 
 
 def _reports(asked: Reading, path: Path) -> Reports:

@@ -135,7 +135,7 @@ class Evaluate(Sorting):
     truth: Path
     """CSV or Parquet: series_uid or series_dir, modality, kind, anatomy."""
     hide: tuple[str, ...] = ()
-    """Tags to hide, e.g. SequenceName ImageType; `anonymised` hides all that anonymisation may take."""
+    """Tags to hide: DICOM keywords, or names, image-type, private, anonymised."""
     rules: bool = True
     """Let the rules speak."""
     out: Path | None = None

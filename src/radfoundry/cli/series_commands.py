@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from radfoundry.engines import progress as bar
+from radfoundry.engines import Bars
 from radfoundry.errors import InputError
 from radfoundry.optional import available
+from radfoundry.table_files import check_endings, write
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,15 +26,19 @@ if TYPE_CHECKING:
 
 
 def classify(args: Classify) -> int:
+    """Verdicts on a folder, printed and written; 1 where a series could not be read whole."""
     from radfoundry.series.classify import classify as run
 
-    model, tags = _model(args), _tags(args)
+    check_endings(args.out)
+    model = _model(args)
+    tags = _tags(args, model)
     start = time.perf_counter()
-    with _Bars() as bars:
+    with Bars() as bars:
         found = run(args.dir, model, pixels=args.pixels, tags=tags, progress=bars("series"))
     seconds = time.perf_counter() - start
     table = _table(found)
-    _write(table, args.out)
+    if args.out is not None:
+        write(table, args.out)
     if args.json:
         print(json.dumps([_row(item) for item in found], indent=2, ensure_ascii=False))
     else:
@@ -45,6 +50,7 @@ def classify(args: Classify) -> int:
 
 
 def train(args: Train) -> int:
+    """Draw phantoms, read the user's series, train, calibrate, save."""
     from radfoundry.series import labels as names
     from radfoundry.series.default import Recipe, drawn, fit_and_save
     from radfoundry.series.examples import from_folder
@@ -52,9 +58,10 @@ def train(args: Train) -> int:
 
     if (args.dir is None) != (args.truth is None):
         raise InputError("your own series need both --dir and --truth")
-    if args.dir is not None and args.out is None:
+    if args.out is None and (args.dir or args.tags or args.labels or args.descriptions):
         raise InputError(
-            "a model of your own series needs --out, so that it is not taken for the default one"
+            "a model of your own series, tags, labels or descriptions needs --out: it must not be taken "
+            "for the default one"
         )
     config = TrainConfig(
         epochs=args.epochs, text_tower=args.text_tower, image_tower=args.image_tower, seed=args.seed
@@ -66,7 +73,7 @@ def train(args: Train) -> int:
             f"{out} holds a model already. Pass --force to train it again, or --out for another place"
         )
     tags = _tags(args)
-    with _Bars() as bars:
+    with Bars() as bars:
         found = drawn(recipe, tags, args.store, workers=args.workers, progress=bars)
         if args.dir is not None and args.truth is not None:
             known = names.load(args.labels) if args.labels else names.load()
@@ -93,6 +100,7 @@ def train(args: Train) -> int:
 
 
 def evaluate(args: Evaluate) -> int:
+    """Estimates beside the trivial ones, a table by label, and every error."""
     from radfoundry.series import labels as names
     from radfoundry.series.assess import assess, hide
     from radfoundry.series.classify import Classifier, in_batches
@@ -100,14 +108,16 @@ def evaluate(args: Evaluate) -> int:
     from radfoundry.series.find import find
     from radfoundry.series.tags import read_header
 
-    model, tags = _model(args), _tags(args)
+    check_endings(args.out)
+    model = _model(args)
+    tags = _tags(args, model)
     known = names.load(args.labels) if args.labels else names.load()
     truth = read_labels(args.truth, known)
     pairs = [(s, row) for s in find(args.dir, tags=tags) if (row := label_of(s, truth)) is not None]
     if not pairs:
         raise InputError(f"{args.truth} labels no series below {args.dir}. See --help for its columns")
     answers = {series.uid: row for series, row in pairs}
-    with _Bars() as bars:
+    with Bars() as bars:
 
         def read(one: Series) -> SeriesHeader:
             return hide(read_header(one, tags), args.hide)
@@ -120,7 +130,8 @@ def evaluate(args: Evaluate) -> int:
         found, [label for label, _ in rows], anatomy=[anatomy for _, anatomy in rows], name="sorter"
     )
     _say_what_judged(args, model)
-    _write(_table(found).assign(truth=[label for label, _ in rows]), args.out)
+    if args.out is not None:
+        write(_table(found).assign(truth=[label for label, _ in rows]), args.out)
     if args.json:
         print(
             json.dumps(
@@ -143,6 +154,7 @@ def evaluate(args: Evaluate) -> int:
 
 
 def organise(args: Organise) -> int:
+    """A tree, its index and its contact sheet; 1 where a series had a problem."""
     from radfoundry.series import corrections
     from radfoundry.series import labels as names
     from radfoundry.series import organise as trees
@@ -154,18 +166,19 @@ def organise(args: Organise) -> int:
     fixed = corrections.read_corrections(args.corrections, known) if args.corrections else {}
     trees.refuse_overlap(args.out, args.dir)
     model = _model(args)
-    with _Bars(quiet=args.quiet) as bars:
+    with Bars(quiet=args.quiet) as bars:
         found = run(
             args.dir,
             model,
             pixels=args.pixels,
-            tags=_tags(args),
+            tags=_tags(args, model),
             thumbnails=True,
             progress=bars("series read"),
         )
         series = [item.series for item in found]
         verdicts = corrections.apply([item.verdict for item in found], fixed)
         if args.layout == "sheet":
+            _refuse_other(args.out)
             args.out.mkdir(parents=True, exist_ok=True)
             index = trees.Index(tuple(trees.index_row(s, v) for s, v in zip(series, verdicts)))
             index.write(args.out)
@@ -194,12 +207,20 @@ def organise(args: Organise) -> int:
             f"{args.out}: {len(index.rows) - len(left)} of {len(index.rows)} series placed; look at {sheet}"
         )
     unsure = sum(bool(row["unsure"]) for row in index.rows)
+    failed = sum(bool(row["problem"]) for row in index.rows)
     _say_what_judged(args, model)
     print(
-        f"{unsure} unsure, {len(left)} left out (index.csv says why), {len(fixed)} corrections",
+        f"{unsure} unsure, {len(left)} left out and {failed} with a problem (index.csv says why), "
+        f"{len(fixed)} corrections",
         file=sys.stderr,
     )
-    return 1 if any(row["problem"] for row in index.rows) else 0
+    return 1 if failed else 0
+
+
+def _refuse_other(out: Path) -> None:
+    """InputError for a folder with files and no sheet of ours: an index of theirs would be replaced."""
+    if out.is_dir() and any(out.iterdir()) and not (out / "sheet.html").exists():
+        raise InputError(f"{out} holds other files. Pass a new or empty folder")
 
 
 def _model(args: Sorting) -> SeriesModel | None:
@@ -225,12 +246,13 @@ def _say_what_judged(args: Sorting, model: SeriesModel | None) -> None:
         )
 
 
-def _tags(args: Sorting | Train) -> TagList:
-    from radfoundry.series.tags import load_tags
+def _tags(args: Sorting | Train, model: SeriesModel | None = None) -> TagList:
+    """The list that was asked for; with a model, descriptions are read where it learnt from them."""
+    from radfoundry.series.tags import DESCRIPTIONS, load_tags
 
-    if args.tags is not None:
-        return load_tags(args.tags, descriptions=args.descriptions)
-    return load_tags(descriptions=args.descriptions)
+    learnt = model is not None and any(name in DESCRIPTIONS for name in model.scheme.text)
+    described = args.descriptions or learnt
+    return load_tags(args.tags, descriptions=described) if args.tags else load_tags(descriptions=described)
 
 
 def _row(item: Classified) -> dict[str, Any]:
@@ -272,36 +294,3 @@ def _print(table: pd.DataFrame, *, trace: bool) -> None:
         unsure=["?" if v else "" for v in table["unsure"]],
     )
     print(shown.to_string(index=False, na_rep="", justify="left", max_colwidth=None if trace else 48))
-
-
-def _write(table: pd.DataFrame, out: Path | None) -> None:
-    from radfoundry.cli.report_tables import write
-
-    if out is not None:
-        write(table, out)
-
-
-class _Bars:
-    """Progress bars, one a stage, started when the total is known; quiet where stderr is no terminal."""
-
-    def __init__(self, *, quiet: bool = False) -> None:
-        self.quiet = quiet
-        self._open: list[Any] = []
-
-    def __enter__(self) -> _Bars:
-        return self
-
-    def __call__(self, unit: str) -> Callable[[int, int], None]:
-        mine: list[Any] = []
-
-        def tell(done: int, of: int) -> None:
-            if not mine:
-                mine.append(bar(of, 0, unit, quiet=self.quiet))
-                self._open.append(mine[0])
-            mine[0].update(done - mine[0].n)
-
-        return tell
-
-    def __exit__(self, *_: object) -> None:
-        for one in self._open:
-            one.close()

@@ -198,6 +198,7 @@ def neck(rng: np.random.Generator) -> TissueMap:
 
 
 def thoracic(rng: np.random.Generator) -> TissueMap:
+    """Thoracic spine with lungs, heart, great vessels, liver and spleen."""
     m = empty((150, 118, 190), 2.6)
     trunk(m, 146, 108, rng.uniform(8, 22), 10)
     for side in (-1, 1):
@@ -227,6 +228,7 @@ def thoracic(rng: np.random.Generator) -> TissueMap:
 
 
 def lumbar(rng: np.random.Generator) -> TissueMap:
+    """Lumbar spine and sacrum with kidneys, psoas, iliac wings, bowel and great vessels."""
     m = empty((150, 118, 165), 2.3)
     trunk(m, 146, 106, rng.uniform(10, 30), 12)
     for side in (-1, 1):
@@ -270,6 +272,7 @@ def lumbar(rng: np.random.Generator) -> TissueMap:
 
 
 def abdomen(rng: np.random.Generator) -> TissueMap:
+    """Upper abdomen: liver with vessels and a lesion, gall bladder, stomach, pancreas, kidneys."""
     m = empty((185, 130, 130), 2.8)
     trunk(m, 178, 122, rng.uniform(12, 34), 9)
     for _ in range(26):
@@ -312,6 +315,7 @@ def abdomen(rng: np.random.Generator) -> TissueMap:
 
 
 def chest(rng: np.random.Generator) -> TissueMap:
+    """Thorax centred on the heart and its chambers."""
     m = thoracic(rng)
     m.ellipsoid(T.MUSCLE, (22, -40, -40), (60, 48, 66), over=(T.LUNG, *SOFT, T.MUSCLE, T.VEIN))
     for at, radii in (
@@ -324,6 +328,7 @@ def chest(rng: np.random.Generator) -> TissueMap:
 
 
 def breast(rng: np.random.Generator) -> TissueMap:
+    """Both breasts, with gland, and the chest wall behind them."""
     m = empty((185, 150, 110), 2.8)
     m.ellipsoid(T.SKIN, (0, 70, 0), (172, 92, 900), power=2.5)
     m.ellipsoid(T.FAT, (0, 70, 0), (169, 89, 900), power=2.5)
@@ -347,6 +352,7 @@ def breast(rng: np.random.Generator) -> TissueMap:
 
 
 def thigh(rng: np.random.Generator) -> TissueMap:
+    """Both thighs with femur, muscle groups and fat."""
     m = empty((200, 100, 180), 2.9)
     for side in (-1, 1):
         x, fat = side * 94, rng.uniform(8, 20)

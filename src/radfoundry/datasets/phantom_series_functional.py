@@ -46,12 +46,14 @@ def dwi(d: Draw) -> Protocol:
 
 
 def adc(d: Draw, parent: Protocol) -> Protocol:
+    """Apparent diffusion coefficients computed from a diffusion series."""
     return replace(
         parent, label="ADC", image="adc", b_values=parent.b_values, volumes=1, directions=0, name="adc"
     )
 
 
 def diffusion_map(d: Draw, parent: Protocol) -> Protocol:
+    """Anisotropy, exponential, colour or mean-diffusivity map of a diffusion series."""
     kind = d.pick(("fa", "fa", "fa", "expadc", "colfa", "tensor-trace", "md"))
     return replace(parent, label="other:DIFFUSION-MAP", image=kind, volumes=1, directions=0, name=kind)
 
@@ -60,6 +62,7 @@ def diffusion_map(d: Draw, parent: Protocol) -> Protocol:
 
 
 def mra(d: Draw) -> Protocol:
+    """Time of flight, phase contrast or contrast-enhanced angiography."""
     roll = d.rng.random()
     if (d.anatomy == "Brain" and roll < 0.72) or (d.anatomy == "Neck" and roll < 0.35):
         flat = d.chance(0.12)
@@ -123,6 +126,7 @@ def projection(d: Draw, parent: Protocol) -> Protocol:
 
 
 def asl(d: Draw) -> Protocol:
+    """Spin labelling, spiral or EPI, in slices or 3D."""
     spatial = d.chance(0.6) or d.vendor == "ge"
     rows = d.pick((64, 64, 72, 80, 96, 128))
     pairs = d.n(1, 8) if spatial else d.n(20, 60)
@@ -139,6 +143,7 @@ def asl(d: Draw) -> Protocol:
 
 
 def bold(d: Draw) -> Protocol:
+    """Functional gradient-echo EPI: one echo or several, or the single-band reference."""
     rows = d.pick((64, 64, 64, 72, 80, 84, 90, 96, 104, 110, 128))
     band = d.chance(0.4)
     te = d.u(28, 38) if d.high else d.u(35, 55)
@@ -157,6 +162,7 @@ def bold(d: Draw) -> Protocol:
 
 
 def spin_epi(d: Draw) -> Protocol:
+    """Spin-echo EPI of few volumes with the phase encoding reversed."""
     rows = d.pick((64, 80, 90, 104, 110, 128))
     return d.protocol(
         "other:EPI", "epi-se", plane="axial", tr=d.round_ms(d.u(2800, 9000)), te=d.round_ms(d.u(30, 95)),
@@ -188,6 +194,7 @@ def field_map(d: Draw) -> list[Protocol]:
 
 
 def dsc(d: Draw) -> Protocol:
+    """Gradient-echo EPI over the first pass of an agent."""
     rows = d.pick((64, 96, 128, 128, 128, 256))
     base = min(rows, 128)
     return d.protocol(
@@ -201,11 +208,13 @@ def dsc(d: Draw) -> Protocol:
 
 
 def perfusion_map(d: Draw, parent: Protocol) -> Protocol:
+    """Map of flow, volume or time computed from a perfusion series."""
     image = d.pick(("cbf", "cbv", "mtt", "ttp", "tmax") if parent.label == "other:DSC" else ("cbf",))
     return replace(parent, label="other:PERFUSION-MAP", image=image, volumes=1, name=image)
 
 
 def dce(d: Draw) -> Protocol:
+    """Spoiled 3D gradient echo repeated while the agent arrives."""
     found = vibe(d, "other:DCE")
     fat = found.fat if found.fat in ("fatsat", "spair", "") else "fatsat"
     return replace(
@@ -262,6 +271,7 @@ def calibration(d: Draw) -> Protocol:
 
 
 def screen(d: Draw) -> Protocol:
+    """Secondary capture: a page of text or of curves."""
     rows = d.pick((512, 768, 1024))
     found = d.protocol(
         "other:SCREEN",
@@ -279,6 +289,7 @@ def screen(d: Draw) -> Protocol:
 
 
 def computed_tomography(d: Draw) -> Protocol:
+    """A CT series that strayed into the study."""
     found = d.protocol(
         "other:NOT-MR", "ct", plane=d.pick(("axial", "axial", "axial", "coronal")), tr=0, te=0, flip=0,
         thickness=(0.6, 5), rows=512, gap=(0, 0),

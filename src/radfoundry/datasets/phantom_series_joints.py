@@ -10,6 +10,7 @@ from radfoundry.datasets.phantom_series_body import SOFT, ball, bone, empty, tru
 
 
 def knee(rng: np.random.Generator) -> TissueMap:
+    """Tissue map of a knee with menisci, cruciate ligaments, cartilage and patella."""
     m = empty((78, 78, 92), 1.4)
     trunk(m, 60, 58, rng.uniform(6, 14), 0.1, centre=(0, 6))
     for x, y, r in ((-26, -30, 17), (26, -30, 17), (0, -38, 16), (-24, 34, 18), (24, 34, 18)):
@@ -59,6 +60,7 @@ def knee(rng: np.random.Generator) -> TissueMap:
 
 
 def hip(rng: np.random.Generator) -> TissueMap:
+    """Tissue map of the pelvis with both hips."""
     m = empty((205, 125, 135), 2.4)
     trunk(m, 190, 116, rng.uniform(14, 34), 4)
     m.ellipsoid(T.FAT, (0, 0, 0), (150, 86, 400), power=2.6)
@@ -102,6 +104,7 @@ def hip(rng: np.random.Generator) -> TissueMap:
 
 
 def wrist(rng: np.random.Generator) -> TissueMap:
+    """Tissue map of a wrist with its carpal bones."""
     m = empty((52, 36, 82), 1.0)
     for low, high, rx, ry in ((-90, -20, 25, 19), (-30, 30, 32, 19), (20, 90, 40, 16)):
         for inset, tissue in ((0, T.SKIN), (1.6, T.FAT)):
@@ -138,6 +141,7 @@ def wrist(rng: np.random.Generator) -> TissueMap:
 
 
 def elbow(rng: np.random.Generator) -> TissueMap:
+    """Tissue map of an elbow."""
     m = empty((62, 60, 92), 1.25)
     for inset, tissue in ((0, T.SKIN), (1.8, T.FAT)):
         m.column(tissue, (47 - inset, 42 - inset), -100, 100, over=(T.AIR, T.SKIN))
@@ -169,6 +173,7 @@ def elbow(rng: np.random.Generator) -> TissueMap:
 
 
 def shoulder(rng: np.random.Generator) -> TissueMap:
+    """Tissue map of a shoulder with the rotator cuff."""
     m = empty((90, 80, 90), 1.6)
     m.ellipsoid(T.SKIN, (30, 4, -60), (84, 70, 118), power=2.4)
     m.ellipsoid(T.FAT, (30, 4, -60), (82, 68, 116), power=2.4)
@@ -197,6 +202,7 @@ def shoulder(rng: np.random.Generator) -> TissueMap:
 
 
 def ankle(rng: np.random.Generator) -> TissueMap:
+    """Tissue map of an ankle and the hindfoot."""
     m = empty((60, 95, 92), 1.5)
     for inset, tissue in ((0, T.SKIN), (1.8, T.FAT)):
         m.tube(tissue, [(0, 14, 110), (0, 14, -20)], [40 - inset, 34 - inset], over=(T.AIR, T.SKIN))

@@ -169,6 +169,7 @@ def flair(d: Draw) -> Protocol:
 
 
 def pd(d: Draw) -> Protocol:
+    """Proton density, with or without fat suppression."""
     return d.protocol(
         "other:PD", "space" if d.chance(0.12) else "tse", tr=d.round_ms(d.u(2000, 5200)),
         te=d.round_ms(d.u(9, 39)),
@@ -183,6 +184,7 @@ def pd(d: Draw) -> Protocol:
 
 
 def mixed(d: Draw) -> Protocol:
+    """Proton density and T2 as two echoes of one series."""
     first = d.u(8, 24)
     return d.protocol(
         "other:MIXED", "tse", tr=d.round_ms(d.u(2300, 6000)), te=(d.round_ms(first),
@@ -219,6 +221,7 @@ def t2_star(d: Draw) -> Protocol:
 
 
 def swi(d: Draw) -> Protocol:
+    """Susceptibility-weighted 3D gradient echo."""
     te = d.u(17, 28) if d.high else d.u(32, 44)
     several = d.vendor in ("ge", "philips") and d.chance(0.25)
     return d.protocol(
@@ -232,6 +235,7 @@ def swi(d: Draw) -> Protocol:
 
 
 def phase(d: Draw, parent: Protocol) -> Protocol:
+    """The phase images of another series."""
     return replace(parent, label="other:PHASE", image="phase", name="phase", volumes=1)
 
 

@@ -280,14 +280,32 @@ def stored(file: DicomFile) -> np.ndarray:
 
     YBR is converted to RGB. Raises ReadError where decoding fails, naming the missing plug-in if that is why.
     """
+    with _decoding(file):
+        return _native(file, 0, file.frames) if _is_plain(file) else _decoded(file)
+
+
+def stored_frame(file: DicomFile, frame: int, held: Dataset | None = None) -> np.ndarray:
+    """Stored values of one frame, (rows, columns) or (rows, columns, 3): the others are not decoded.
+
+    held: the data set itself where it is in memory and not in a file. Raises ReadError as `stored` does.
+    """
+    with _decoding(file):
+        if held is None and _is_plain(file) and not _is_swapped(file):
+            return _native(file, frame, 1)[0]
+        data = _whole(file.path) if held is None else held
+        if "TransferSyntaxUID" not in getattr(data, "file_meta", ()):
+            raise ReadError(
+                f"{file.path} does not say how its pixels are coded. Set file_meta.TransferSyntaxUID"
+            )
+        _check_codestream(data, file.path)
+        return pydicom.pixels.pixel_array(data, index=frame)
+
+
+@contextmanager
+def _decoding(file: DicomFile) -> Iterator[None]:
+    """ReadError for whatever decoding inside the block raises."""
     try:
-        if (
-            file.offset is not None
-            and file.whole("SamplesPerPixel", 1) == 1
-            and file.whole("BitsAllocated") in (8, 16, 32)
-        ):
-            return _native(file)
-        return _decoded(file)
+        yield
     except ReadError:
         raise
     except BaseException as cause:  # codecs raise anything; those in Rust panic past Exception
@@ -300,20 +318,32 @@ def stored(file: DicomFile) -> np.ndarray:
         raise ReadError(f"{file.path} could not be decoded: {reason}. {advice}") from cause
 
 
-def _native(file: DicomFile) -> np.ndarray:
+def _is_plain(file: DicomFile) -> bool:
+    """Whether the values stand in the file as numbers of one sample a pixel."""
+    single = file.offset is not None and file.whole("SamplesPerPixel", 1) == 1
+    return single and file.whole("BitsAllocated") in (8, 16, 32)
+
+
+def _is_swapped(file: DicomFile) -> bool:
+    """8-bit values in big endian words (PS3.5 8.1.1)."""
+    eight = file.whole("BitsAllocated") == 8 and NATIVE[file.syntax] == ">"
+    return eight and file.length % 2 == 0 and _is_word(file)
+
+
+def _native(file: DicomFile, first: int, frames: int) -> np.ndarray:
     """Straight from the file; bits above Bits Stored are cleared: old scanners keep overlays there."""
     allocated = file.whole("BitsAllocated")
     bits = file.whole("BitsStored", allocated)
     signed = bool(file.whole("PixelRepresentation", 0))
     syntax = file.syntax
-    shape = (file.frames, file.whole("Rows"), file.whole("Columns"))
+    shape = (frames, file.whole("Rows"), file.whole("Columns"))
     dtype = np.dtype(f"{NATIVE[syntax]}{'i' if signed else 'u'}{allocated // 8}")
-    swapped = allocated == 8 and NATIVE[syntax] == ">" and file.length % 2 == 0 and _is_word(file)
+    swapped = _is_swapped(file)
     with open(file.path, "rb") as stream:
-        stream.seek(file.offset or 0)
+        stream.seek((file.offset or 0) + first * shape[1] * shape[2] * dtype.itemsize)
         count = int(np.prod(shape))
         values = np.fromfile(stream, dtype, count + (count & 1 if swapped else 0))
-    if swapped:  # 8-bit values in big endian words (PS3.5 8.1.1)
+    if swapped:
         values = values.view(">u2").byteswap().view(dtype)[:count]
     values = values.reshape(shape)
     if bits >= allocated:
@@ -333,12 +363,8 @@ def _is_word(file: DicomFile) -> bool:
 
 
 def _decoded(file: DicomFile) -> np.ndarray:
-    data = pydicom.dcmread(file.path, force=True)
-    if not data.file_meta.get("TransferSyntaxUID"):
-        data.file_meta.TransferSyntaxUID = UID(_implied_syntax(data))
+    data = _whole(file.path)
     _check_codestream(data, file.path)
-    if "PixelRepresentation" not in data:
-        data.PixelRepresentation = 0
     array = pydicom.pixels.pixel_array(data)
     colour = file.whole("SamplesPerPixel", 1) > 1
     if array.ndim == (3 if colour else 2):
@@ -346,7 +372,17 @@ def _decoded(file: DicomFile) -> np.ndarray:
     return array
 
 
-def _check_codestream(data: FileDataset, path: Path) -> None:
+def _whole(path: Path) -> FileDataset:
+    """The file with what pydicom needs to decode it."""
+    data = pydicom.dcmread(path, force=True)
+    if not data.file_meta.get("TransferSyntaxUID"):
+        data.file_meta.TransferSyntaxUID = UID(_implied_syntax(data))
+    if "PixelRepresentation" not in data:
+        data.PixelRepresentation = 0
+    return data
+
+
+def _check_codestream(data: Dataset, path: Path) -> None:
     """A JPEG or JPEG 2000 stream carries its own size; a decoder believes it rather than the header."""
     if not data.file_meta.TransferSyntaxUID.is_compressed or "PixelData" not in data:
         return

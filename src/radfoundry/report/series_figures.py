@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from radfoundry.report.figures import PALETTE, SOFT, styled
 from radfoundry.types import Estimate
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 @styled
@@ -23,11 +20,10 @@ def evidence(
 
     arms: (way, headers) -> accuracy, in the order in which they are drawn.
     """
-    import matplotlib.pyplot as plt
-
     ways = list(dict.fromkeys(way for way, _ in arms))
     states = list(dict.fromkeys(state for _, state in arms))
-    figure, axes = plt.subplots(figsize=(7.2, 0.7 + 0.95 * len(states)))
+    figure = Figure(figsize=(8.6, 0.9 + 0.95 * len(states)), layout="constrained")
+    axes = figure.subplots()
     rows = []
     for (way, state), e in arms.items():
         y = states.index(state) + (ways.index(way) - (len(ways) - 1) / 2) * 0.15
@@ -53,20 +49,19 @@ def evidence(
     axes.invert_yaxis()
     axes.set_xlim(0, 1.01)
     axes.set_xlabel("Accuracy")
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    figure.legend(loc="outside right center", frameon=False)
     return figure, pd.DataFrame(rows)
 
 
 @styled
 def confusion(table: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     """Truth (rows) against verdict (columns), counts printed, colour by the share of the row."""
-    import matplotlib.pyplot as plt
-
     labels = sorted({*table.index, *table.columns}, key=_rank)
     full = table.reindex(index=[x for x in labels if x in table.index], columns=labels, fill_value=0)
     counts = full.to_numpy()
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure, axes = plt.subplots(figsize=(1.9 + 0.42 * len(labels), 1.3 + 0.36 * len(full)))
+    figure = Figure(figsize=(1.9 + 0.42 * len(labels), 1.3 + 0.36 * len(full)), layout="constrained")
+    axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1.25, aspect="auto")
     for (i, j), n in np.ndenumerate(counts):
         if n:
@@ -93,9 +88,8 @@ def confusion(table: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
 @styled
 def coverage(curves: Mapping[str, pd.DataFrame]) -> tuple[Figure, pd.DataFrame]:
     """Accuracy among the series that the sorter is surest of, as their share grows, with Wilson bands."""
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(figsize=(5.6, 4.0))
+    figure = Figure(figsize=(5.6, 4.0), layout="constrained")
+    axes = figure.subplots()
     for (name, curve), colour in zip(curves.items(), PALETTE):
         axes.plot(
             curve["coverage"], curve["accuracy"], color=colour, lw=1.8, label=name, drawstyle="steps-post"
@@ -118,8 +112,3 @@ def _rank(label: str) -> tuple[bool, str]:
 
 def _short(label: str) -> str:
     return label.removeprefix("other:") if label.startswith("other:") else label
-
-
-def ordered(estimates: Sequence[Estimate], name: str) -> Estimate:
-    """The estimate of that name without a subgroup."""
-    return next(e for e in estimates if e.name == name and e.subgroup is None)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+from pydicom.datadict import tag_for_keyword
 
-from radfoundry.errors import NotEnoughData
+from radfoundry.errors import InputError, NotEnoughData
 from radfoundry.evaluate.calibration import ece
 from radfoundry.evaluate.intervals import wilson
 from radfoundry.series.classify import Classified
@@ -56,56 +57,10 @@ def assess(
     right = np.array([a == b for a, b in zip(said, truth)])
     p = np.array([math.nan if c.verdict.confidence is None else c.verdict.confidence for c in found])
     unsure = np.array([item.verdict.unsure for item in found])
-    studies = len({item.series.study or item.series.uid for item in found})
-
-    def share(metric: str, of: np.ndarray, note: str | None = None, subgroup: str | None = None) -> Estimate:
-        k, n = int(of.sum()), len(of)
-        low, high = wilson(k, n, level)
-        return Estimate(
-            metric,
-            k / n if n else math.nan,
-            low,
-            high,
-            level,
-            "Wilson",
-            n,
-            studies,
-            subgroup=subgroup,
-            model=name,
-            note=note,
-            cluster="exam",
-        )
-
-    common = Counter(truth).most_common(1)[0]
-    estimates = [
-        share("accuracy", right),
-        share("accuracy_trivial", np.array([t == common[0] for t in truth]), f"always {common[0]}"),
-        share("sure", ~unsure),
-        share("accuracy_when_sure", right[~unsure]),
-        share("confident_error", ~right & (p > CONFIDENT), f"wrong with a probability above {CONFIDENT}"),
-        share(
-            "candidates_hold_truth",
-            np.array([t in c.verdict.candidates for t, c in zip(truth, found)]),
-            f"{np.mean([len(c.verdict.candidates) for c in found]):.2f} candidates on average",
-        ),
-    ]
-    told = np.isfinite(p)
-    if told.any():
-        value = ece(right[told].astype(int), p[told])
-        estimates.append(
-            Estimate(
-                "ece",
-                value,
-                method="10 bins",
-                n=int(told.sum()),
-                model=name,
-                note="confidence against being right",
-            )
-        )
+    estimates = _overall(found, truth, right, p, unsure, name, level)
     if anatomy is not None and any(anatomy):
-        known = np.array([bool(a) for a in anatomy])
-        hit = np.array([c.verdict.anatomy == a for c, a in zip(found, anatomy)])
-        estimates.append(share("accuracy_anatomy", hit[known]))
+        hit = np.array([c.verdict.anatomy == a for c, a in zip(found, anatomy) if a])
+        estimates.append(_share("accuracy_anatomy", hit, _exams(found), name, level))
     labels, more = _by_label(said, truth, name, level)
     return Assessment(
         name,
@@ -115,6 +70,48 @@ def assess(
         pd.crosstab(pd.Series(truth, name="truth"), pd.Series(said, name="verdict")),
         _errors(found, truth, right),
     )
+
+
+def _exams(found: Sequence[Classified]) -> int:
+    return len({item.series.study or item.series.uid for item in found})
+
+
+def _share(
+    metric: str, of: np.ndarray, exams: int, name: str, level: float, note: str | None = None
+) -> Estimate:
+    """Share of True in `of`, with Wilson's interval over series."""
+    k, n = int(of.sum()), len(of)
+    low, high = wilson(k, n, level)
+    value = k / n if n else math.nan
+    return Estimate(
+        metric, value, low, high, level, "Wilson", n, exams, model=name, note=note, cluster="exam"
+    )  # fmt: skip
+
+
+def _overall(
+    found: Sequence[Classified], truth: Sequence[str], right: np.ndarray, p: np.ndarray, unsure: np.ndarray,
+    name: str, level: float,
+) -> list[Estimate]:  # fmt: skip
+    """Accuracy and its baseline, the sure share, confident errors, conformal coverage, calibration error."""
+    common = Counter(truth).most_common(1)[0][0]
+    held = np.array([t in c.verdict.candidates for t, c in zip(truth, found)])
+    size = np.mean([len(c.verdict.candidates) for c in found])
+    shares: list[tuple[str, np.ndarray, str | None]] = [
+        ("accuracy", right, None),
+        ("accuracy_trivial", np.array([t == common for t in truth]), f"always {common}"),
+        ("sure", ~unsure, None),
+        ("accuracy_when_sure", right[~unsure], None),
+        ("confident_error", ~right & (p > CONFIDENT), f"wrong with a probability above {CONFIDENT}"),
+        ("candidates_hold_truth", held, f"{size:.2f} candidates on average"),
+    ]
+    exams = _exams(found)
+    estimates = [_share(metric, of, exams, name, level, note) for metric, of, note in shares]
+    told = np.isfinite(p)
+    if told.any():
+        value = ece(right[told].astype(int), p[told])
+        note = "confidence against being right"
+        estimates.append(Estimate("ece", value, method="10 bins", n=int(told.sum()), model=name, note=note))
+    return estimates
 
 
 def _by_label(
@@ -203,27 +200,39 @@ def _errors(found: Sequence[Classified], truth: Sequence[str], right: np.ndarray
     return pd.DataFrame(rows, columns=columns).sort_values("confidence", ascending=False, na_position="last")
 
 
-ANONYMISED = (
-    "SequenceName",
-    "PulseSequenceName",
-    "ReceiveCoilName",
-    "BodyPartExamined",
-    "ContrastBolusAgent",
-    "Manufacturer",
-    "ManufacturerModelName",
-    "SeriesDescription",
-    "ProtocolName",
-    "private",
-)
-"""What de-identification may take: free text and device descriptions (PS3.15 annex E), private elements."""
+GROUPS: dict[str, tuple[str, ...]] = {
+    "names": ("SequenceName", "PulseSequenceName", "vendor:pulse_sequence", "vendor:technique"),
+    "image-type": ("ImageType", "vendor:image_kind"),
+    "anonymised": (
+        "SequenceName", "PulseSequenceName", "ReceiveCoilName", "BodyPartExamined", "ContrastBolusAgent",
+        "Manufacturer", "ManufacturerModelName", "SeriesDescription", "ProtocolName", "private",
+    ),
+}  # fmt: skip
+"""What goes together. anonymised: free text and device descriptions, which de-identification may take (PS3.15
+annex E), and private elements. The vendor's own copies of a tag go with it."""
 
 
-def hide(header: SeriesHeader, names: Iterable[str]) -> SeriesHeader:
-    """The header without some tags. `anonymised` stands for ANONYMISED, `private` for all vendor elements.
+MERGED = {
+    "EchoTime": "echo_times",
+    "RepetitionTime": "repetition_times",
+    "InversionTime": "inversion_times",
+    "DiffusionBValue": "b_values",
+    "ImageOrientationPatient": "normals",
+}
+"""Tags whose values a header also holds merged over the series."""
 
-    A b-value that only a private element told goes with them.
+
+def hide(header: SeriesHeader, names: Collection[str]) -> SeriesHeader:
+    """The header without some tags: keywords, GROUPS, or `private` for all vendor elements.
+
+    A b-value that only a private element told goes with them. Raises InputError for a name that is neither.
     """
-    gone = {part for name in names for part in (ANONYMISED if name == "anonymised" else (name,))}
+    unknown = [name for name in names if name not in GROUPS and name != "private" and not _is_tag(name)]
+    if unknown:
+        raise InputError(
+            f"{', '.join(unknown)}: no DICOM keyword to hide. Groups: {', '.join(GROUPS)}, private"
+        )
+    gone = {part for name in names for part in GROUPS.get(name, (name,))}
     values = {key: found for key, found in header.values.items() if key not in gone}
     if "private" in gone:
         values = {key: found for key, found in values.items() if not key.startswith("vendor:")}
@@ -236,4 +245,9 @@ def hide(header: SeriesHeader, names: Iterable[str]) -> SeriesHeader:
         )
     if "Manufacturer" in gone:
         header = replace(header, vendor="")
-    return replace(header, values=values)
+    merged = {field: () for tag, field in MERGED.items() if tag in gone}
+    return replace(header, values=values, **merged)  # type: ignore[arg-type]  # all of them are tuples
+
+
+def _is_tag(name: str) -> bool:
+    return name.startswith("vendor:") or tag_for_keyword(name) is not None

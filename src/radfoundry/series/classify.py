@@ -20,7 +20,7 @@ from radfoundry.series import calibrate, rules
 from radfoundry.series.attributes import anatomy_of, read_attributes
 from radfoundry.series.find import Series, find, from_datasets
 from radfoundry.series.header import SeriesHeader
-from radfoundry.series.labels import OTHER
+from radfoundry.series.labels import OTHER, joined, parted
 from radfoundry.series.model import Logits, Look, SeriesModel
 from radfoundry.series.pixels import Pixels, read_pixels
 from radfoundry.series.tags import TagList, load_tags, read_header
@@ -148,7 +148,7 @@ def _verdict(
     fitted = model.calibration.get(look) or model.calibration["tags"]
     own = fitted["modality"]
     log_p = calibrate.log_probabilities(logits.modality[row : row + 1], own.temperature)[0]
-    label = _label(said)
+    label = said.label if said else ""
     if label and label not in model.modalities:  # the model never learnt it: only the rule can know
         return replace(_by_rules(header, said), source=f"rules+{_seen(look)}")
     p = calibrate.combine(log_p, model.rules["modality"][label] if label else None)
@@ -158,7 +158,7 @@ def _verdict(
     top = int(log_p.argmax())
     trace.append(f"{_seen(look)}: {model.modalities[top]} {np.exp(log_p[top]):.2f}")
     unlike = calibrate.energy(logits.modality[row : row + 1], own.temperature)[0] > own.energy
-    modality, kind = _parts(model.modalities[best])
+    modality, kind = parted(model.modalities[best])
     sure_of_other = top != best and float(np.exp(log_p[top])) >= SURE
     contradicted = bool(label) and (model.modalities[best] != label or sure_of_other)
     unsure = bool(p[best] < SURE) or contradicted
@@ -173,7 +173,7 @@ def _verdict(
         unsure = True
         if overruled.modality:
             modality, kind = overruled.modality, overruled.kind
-    final = f"{modality}:{kind}" if kind else modality
+    final = joined(modality, kind)
     confidence = float(p[model.modalities.index(final)]) if final in model.modalities else 0.0
     anatomy, sure_of, why = _anatomy(model, header, logits, row, look, use_tags=veto or look != "pixels")
     return Verdict(
@@ -203,21 +203,9 @@ def _by_rules(header: SeriesHeader, said: RuleVerdict | None) -> Verdict:
     traces = tuple(part for part in (said.trace if said else "no rule speaks", why) if part)
     return Verdict(
         header.uid, said.modality if said else OTHER, said.kind if said else "UNKNOWN", anatomy or OTHER,
-        unsure=said is None, source="rules", trace=traces, candidates=(_label(said),) if said else (),
+        unsure=said is None, source="rules", trace=traces, candidates=(said.label,) if said else (),
         attributes=read_attributes(header),
     )  # fmt: skip
-
-
-def _label(said: RuleVerdict | None) -> str:
-    if said is None:
-        return ""
-    return f"{said.modality}:{said.kind}" if said.kind else said.modality
-
-
-def _parts(label: str) -> tuple[str, str]:
-    """("other", "BOLD") of "other:BOLD"; the kind is "" where there is none."""
-    modality, _, kind = label.partition(":")
-    return modality, kind
 
 
 def _seen(look: Look) -> str:

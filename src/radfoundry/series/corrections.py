@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from radfoundry.errors import InputError, RunError, TableError
 from radfoundry.series import labels as names
-from radfoundry.series.labels import OTHER, Labels
+from radfoundry.series.labels import OTHER, Labels, joined
 from radfoundry.series.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ class Correction:
 
     @property
     def label(self) -> str:
-        return f"{self.modality}:{self.kind}" if self.kind else self.modality
+        """Modality, with the kind of an `other`."""
+        return joined(self.modality, self.kind)
 
 
 def read_corrections(path: Path | str, labels: Labels | None = None) -> dict[str, Correction]:

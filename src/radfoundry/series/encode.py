@@ -32,6 +32,7 @@ class Tokens:
     images_known: np.ndarray
 
     def take(self, rows: np.ndarray | slice) -> Tokens:
+        """The same of some series."""
         return Tokens(*(getattr(self, name)[rows] for name in self.__slots__))
 
     def __len__(self) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 from radfoundry.errors import InputError, ReadError
 from radfoundry.series.find import Series, find, from_datasets
 from radfoundry.series.header import SeriesHeader
-from radfoundry.series.labels import OTHER, Labels
+from radfoundry.series.labels import OTHER, Labels, joined, parted
 from radfoundry.series.pixels import read_pixels
 from radfoundry.series.tags import TagList, read_header
 from radfoundry.series.towers import build
@@ -116,7 +116,7 @@ def _of_study(
         (series,) = from_datasets(item.datasets, tags=tags)
         header = replace(read_header(series, tags), n_files=truth["n_files"], n_images=truth["n_images"])
         image = _tokens(from_datasets(picture.datasets, tags=tags)[0], tower) if picture is not None else None
-        label = f"{truth['modality']}:{truth['kind']}" if truth["kind"] else truth["modality"]
+        label = joined(truth["modality"], truth["kind"])
         rows.append((header, image, label, truth["anatomy"], f"phantom-{seed}-{number}"))
     return Examples(*(list(column) for column in zip(*rows)))
 
@@ -180,7 +180,7 @@ def read_labels(table: Path, labels: Labels) -> dict[str, tuple[str, str]]:
         )
     out: dict[str, tuple[str, str]] = {}
     for number, row in enumerate(frame.fillna("").astype(str).to_dict("records"), start=2):
-        modality, _, kind = row["modality"].strip().partition(":")
+        modality, kind = parted(row["modality"].strip())
         kind = kind or row.get("kind", "").strip()
         anatomy = row.get("anatomy", "").strip()
         if not modality:
@@ -193,7 +193,7 @@ def read_labels(table: Path, labels: Labels) -> dict[str, tuple[str, str]]:
                 )
         if (modality == OTHER) != bool(kind):
             raise InputError(f"{table}, row {number}: `other` needs a kind, and only `other` has one")
-        out[row[key].strip().rstrip("/")] = (f"{modality}:{kind}" if kind else modality, anatomy)
+        out[row[key].strip().rstrip("/")] = (joined(modality, kind), anatomy)
     return out
 
 

@@ -51,6 +51,21 @@ class Labels:
         return self.modalities[modality]
 
 
+def joined(modality: str, kind: str = "") -> str:
+    """One label of a modality and a kind of `other`.
+
+    >>> joined("other", "BOLD"), joined("T1"), parted("other:BOLD"), parted("T1")
+    ('other:BOLD', 'T1', ('other', 'BOLD'), ('T1', ''))
+    """
+    return f"{modality}:{kind}" if kind else modality
+
+
+def parted(label: str) -> tuple[str, str]:
+    """(modality, kind) of a label; the kind is "" where there is none."""
+    modality, _, kind = label.partition(":")
+    return modality, kind
+
+
 @cache
 def load(path: Path = PACKAGED) -> Labels:
     """Labels of a YAML file. Raises InputError that names the entry which is not understood."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +30,19 @@ def export(model: SeriesModel, path: Path) -> Path:
     tokens = _sample(model)
     partial = path.with_name(f".{path.stem}.partial.onnx")
     names = {name: {0: "series"} for name in (*INPUTS, *OUTPUTS)}
-    torch.onnx.export(
-        model.net.eval(),
-        as_tensors(tokens),
-        str(partial),
-        input_names=list(INPUTS),
-        output_names=list(OUTPUTS),
-        dynamic_axes=names,
-        opset_version=17,
-        dynamo=False,
-    )
+    with warnings.catch_warnings():
+        # "might not generalise to other inputs": shapes are fixed but the batch, which is tried below
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        torch.onnx.export(
+            model.net.eval(),
+            as_tensors(tokens),
+            str(partial),
+            input_names=list(INPUTS),
+            output_names=list(OUTPUTS),
+            dynamic_axes=names,
+            opset_version=17,
+            dynamo=False,
+        )
     tokens = tokens.take(slice(1, 3))  # another batch size than the traced one
     wanted, found = model.logits(tokens), OnnxNet(partial)(tokens)
     gap = max(float(np.abs(getattr(wanted, name) - getattr(found, name)).max()) for name in OUTPUTS)

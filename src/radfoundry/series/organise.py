@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from radfoundry import table_files
 from radfoundry.errors import MissingExtra, ReadError, RunError
 from radfoundry.series import bids
 from radfoundry.series import labels as names
@@ -68,24 +69,14 @@ class Index:
 
     def write(self, folder: Path) -> None:
         """Write index.csv, where cells that a spreadsheet would run get an apostrophe, and index.parquet."""
-        table = self.frame()
         for name in ("index.csv", "index.parquet"):
-            partial = folder / f".{name}.partial"
-            if name.endswith(".csv"):
-                table.map(_no_formula).to_csv(partial, index=False, lineterminator="\n")
-            else:
-                table.to_parquet(partial, index=False)
-            partial.replace(folder / name)
+            table_files.write(self.frame(), folder / name)
 
 
 def _plain(value: Any) -> Any:
     if not isinstance(value, tuple | list):
         return value
     return "; ".join(f"{part:g}" if isinstance(part, float) else str(part) for part in value)
-
-
-def _no_formula(cell: Any) -> Any:
-    return f"'{cell}" if isinstance(cell, str) and cell.startswith(("=", "+", "@", "-", "\t")) else cell
 
 
 def index_row(one: Series, verdict: Verdict, session: int = 1) -> dict[str, Any]:

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pydicom
 
 from radfoundry.errors import ReadError
-from radfoundry.io.dicom import DicomFile, check_pixels, open_dicom, readable, stored
+from radfoundry.io.dicom import DicomFile, check_pixels, open_dicom, readable, stored_frame
 from radfoundry.io.frames import is_mosaic, mosaic_tiles, tiles
 
 if TYPE_CHECKING:
@@ -140,7 +139,7 @@ def _picture(file: DicomFile, place: Place) -> np.ndarray:
     if file.path != MEMORY:
         file = open_dicom(file.path)
         check_pixels(file)
-    raw = _frame(file, place.frame)
+    raw = stored_frame(file, place.frame, file.header if file.path == MEMORY else None)
     if raw.ndim == 3:
         raw = raw.mean(axis=-1)
     if place.tile is not None:
@@ -153,40 +152,6 @@ def _picture(file: DicomFile, place: Place) -> np.ndarray:
     if file.get("PhotometricInterpretation") == "MONOCHROME1":
         values = -values
     return values
-
-
-def _frame(file: DicomFile, frame: int) -> np.ndarray:
-    """Stored values of one frame: (rows, columns), or (rows, columns, 3). Other frames are not decoded."""
-    if file.path == MEMORY:
-        return _decoded(file, file.header, frame)
-    if file.frames == 1:
-        return stored(file)[0]
-    plain = file.whole("BitsAllocated") == 16 and file.whole("SamplesPerPixel", 1) == 1
-    if file.offset is None or not plain or file.whole("BitsStored", 16) != file.whole("HighBit", 15) + 1:
-        return _decoded(file, file.path, frame)
-    shape = (file.whole("Rows"), file.whole("Columns"))
-    order = ">" if file.syntax == "1.2.840.10008.1.2.2" else "<"
-    kind = "i" if file.whole("PixelRepresentation", 0) else "u"
-    count = shape[0] * shape[1]
-    with open(file.path, "rb") as stream:
-        stream.seek(file.offset + frame * count * 2)
-        values = np.fromfile(stream, np.dtype(f"{order}{kind}2"), count)
-    if values.size != count:
-        raise ReadError(f"{file.path} ends before frame {frame + 1}. Copy it again from where it came")
-    return values.reshape(shape)
-
-
-def _decoded(file: DicomFile, source: Path | pydicom.Dataset, frame: int) -> np.ndarray:
-    try:
-        return pydicom.pixels.pixel_array(source, index=frame)
-    except BaseException as cause:  # codecs raise anything; those in Rust panic past Exception
-        if not isinstance(cause, Exception) and type(cause).__name__ != "PanicException":
-            raise
-        reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
-        advice = "Copy it again from where it came"
-        if "plugin" in reason or "missing dependencies" in str(cause):
-            advice = "Compressed DICOM needs: pip install 'radfoundry[compressed]'"
-        raise ReadError(f"{file.path} could not be decoded: {reason}. {advice}") from cause
 
 
 def _normalised(pictures: list[np.ndarray], late: np.ndarray, size: int) -> Pixels:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from radfoundry.series import rules_contrast, rules_kind, rules_sequence
 from radfoundry.series.header import SeriesHeader
-from radfoundry.series.labels import OTHER
+from radfoundry.series.labels import OTHER, joined
 from radfoundry.series.rules_facts import Facts, Rule, show
 from radfoundry.series.verdict import RuleVerdict
 
@@ -67,7 +67,7 @@ def veto(header: SeriesHeader, modality: str, kind: str = "") -> RuleVerdict | N
         same = found.modality == modality and (modality != OTHER or found.kind == kind)
         if same or not {found.modality, modality} & VERIFIED:
             return None
-        said = f"model said {modality}{':' + kind if kind else ''}"
+        said = f"model said {joined(modality, kind)}"
         return RuleVerdict(f"veto: {found.rule}", found.modality, found.kind, f"{said}; {found.trace}")
     against = _AGAINST[modality](Facts(header)) if modality in _AGAINST else ""
     if against:
@@ -173,8 +173,8 @@ def explain(header: SeriesHeader) -> list[str]:
         f"flip {show(f.flip)}" if f.flip is not None and "GR" in f.sequence else "",
         "b " + ", ".join(show(b) for b in attributes.b_values[:4]) if attributes.b_values else "",
         f"{show(f.tesla)} T" if f.tesla is not None else "",
-        f"{header.n_positions} slices" if header.n_positions else "",
-        f"{show(f.volumes)} volumes" if f.volumes >= 2 and header.n_positions else "",
+        f"{header.n_positions} slice{'s' if header.n_positions > 1 else ''}" if header.n_positions else "",
+        f"{show(round(f.volumes))} volumes" if f.volumes >= 2 and header.n_positions else "",
         attributes.plane,
         "fat suppressed" if attributes.fat_suppressed else "",
         f"agent {f.agent_name}" if f.agent else "",

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from radfoundry.series.header import SeriesHeader
+from radfoundry.series.labels import parted
 from radfoundry.series.verdict import RuleVerdict
 
 
@@ -347,7 +348,7 @@ class Rule:
         seen = self.test(facts)
         if not seen:
             return None
-        modality, _, kind = self.verdict.partition(":")
+        modality, kind = parted(self.verdict)
         return RuleVerdict(self.name, modality, kind, f"{seen} → {self.verdict}")
 
 

@@ -101,6 +101,7 @@ class TagList:
 
     @property
     def keywords(self) -> tuple[str, ...]:
+        """The keywords, in order."""
         return tuple(self.tags)
 
     def __iter__(self) -> Iterator[str]:

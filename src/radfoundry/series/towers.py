@@ -11,6 +11,7 @@ import numpy as np
 from radfoundry.errors import InputError
 from radfoundry.series.pixels import BINS, SLICES, Pixels
 
+NAMES = ("efficientnet-lite0",)
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -40,9 +41,14 @@ class ImageTower:
 
 def build(name: str) -> ImageTower:
     """A tower by name. InputError for an unknown one; MissingExtra without its packages."""
-    if name == "efficientnet-lite0":
-        return ImageTower(name, 1280, SLICES, _Lite0())
-    raise InputError(f"no image tower is called {name!r}. Known: efficientnet-lite0")
+    check(name)
+    return ImageTower(name, 1280, SLICES, _Lite0())
+
+
+def check(name: str) -> None:
+    """InputError unless a tower has that name."""
+    if name not in NAMES:
+        raise InputError(f"no image tower is called {name!r}. Known: {', '.join(NAMES)}")
 
 
 class _Lite0:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from radfoundry.errors import InputError
-from radfoundry.series import calibrate, rules
+from radfoundry.series import calibrate, rules, towers
 from radfoundry.series.attributes import anatomy_of
 from radfoundry.series.encode import Tokens, scheme
 from radfoundry.series.header import SeriesHeader
@@ -45,6 +45,7 @@ class Examples:
         return Examples(*([*getattr(self, name), *getattr(other, name)] for name in Examples.__match_args__))
 
     def take(self, rows: np.ndarray) -> Examples:
+        """Some of the examples, by row."""
         return Examples(*([getattr(self, name)[i] for i in rows] for name in Examples.__match_args__))
 
 
@@ -67,6 +68,11 @@ class TrainConfig:
     """Labels of fewer training series are left out of the model."""
     alpha: float = 0.05
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        towers.check(self.image_tower)
+        if min(self.epochs, self.batch, self.width, self.layers) < 1:
+            raise InputError("epochs, batch, width and layers of the training must be 1 or more")
 
 
 Progress = Callable[[str], None]
@@ -335,7 +341,7 @@ def _calibrate(
             made[look]["anatomy"] = calibrate.fit(logits.anatomy[told], y[rows[told], 1], alpha=config.alpha)
     model.calibration = made
     verdicts = [rules.decide(header) for header in examples.headers]
-    said = [f"{v.modality}:{v.kind}" if v and v.kind else v.modality if v else None for v in verdicts]
+    said = [verdict.label if verdict else None for verdict in verdicts]
     model.rules = {
         "modality": calibrate.rule_likelihoods(said, examples.modality, model.modalities),
         "anatomy": calibrate.rule_likelihoods(

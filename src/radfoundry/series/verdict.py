@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from radfoundry.series.labels import joined
+
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
@@ -30,6 +32,11 @@ class RuleVerdict:
     modality: str
     kind: str = ""
     trace: str = ""
+
+    @property
+    def label(self) -> str:
+        """Modality, with the kind of an `other`."""
+        return joined(self.modality, self.kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +67,7 @@ class Verdict:
         >>> Verdict("1.2", "other", "BOLD").label
         'other:BOLD'
         """
-        return f"{self.modality}:{self.kind}" if self.kind else self.modality
+        return joined(self.modality, self.kind)
 
     def as_dict(self) -> dict[str, Any]:
         """All fields as plain values, attributes among them, with `label` added."""

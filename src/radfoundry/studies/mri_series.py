@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from radfoundry.engines import progress
+from radfoundry.engines import Bars
 from radfoundry.errors import InputError
 from radfoundry.series import labels as label_files
 from radfoundry.series import model as models
@@ -49,8 +49,8 @@ from radfoundry.studies.run import Run, command_line
 TITLE = "MRI series by tags and pixels"
 HIDDEN: dict[str, tuple[str, ...]] = {
     "header as it is": (),
-    "no sequence names": ("SequenceName", "PulseSequenceName", "vendor:pulse_sequence"),
-    "no Image Type": ("ImageType", "vendor:image_kind"),
+    "no sequence names": ("names",),
+    "no Image Type": ("image-type",),
     "anonymised": ("anonymised",),
 }
 """What is taken from the headers, beside Series Description and Protocol Name, which are never read."""
@@ -217,11 +217,13 @@ def _model(config: Config, run: Run) -> models.SeriesModel:
     if config.model is not None:
         return models.load(config.model)
     training = TrainConfig(epochs=config.epochs, image_tower=config.image_tower, seed=config.seed)
-    folder = make(
-        Recipe(config.phantoms, config.pictures, training),
-        config.store,
-        log=lambda line: print(line, file=sys.stderr),
-    )
+    with Bars() as bars:
+        folder = make(
+            Recipe(config.phantoms, config.pictures, training),
+            config.store,
+            progress=bars,
+            log=lambda line: print(line, file=sys.stderr),
+        )
     run.log(f"model: {folder.name}")
     return models.load(folder)
 
@@ -234,12 +236,9 @@ def _material(config: Config, run: Run) -> tuple[Path, Path]:
 
     folder = config.store / f"phantom-studies-{config.studies}-{config.seed}-v{phantom_series.CODE_VERSION}"
     if not (folder / "truth.csv").exists():
-        with progress(config.studies, 0, "study") as bar:
+        with Bars() as bars:
             phantom_series.make(
-                folder,
-                n=config.studies,
-                seed=10_000 + config.seed,
-                progress=lambda done, _: bar.update(done - bar.n),
+                folder, n=config.studies, seed=10_000 + config.seed, progress=bars("phantom studies")
             )
     return folder, folder / "truth.csv"
 

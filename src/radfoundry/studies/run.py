@@ -40,6 +40,7 @@ from typing import TYPE_CHECKING, Any
 from radfoundry.errors import RunError
 from radfoundry.studies.model_card import card_text
 from radfoundry.studies.provenance import command_line, machine_class, versions
+from radfoundry.table_files import no_formula
 from radfoundry.types import Estimate
 
 if TYPE_CHECKING:
@@ -409,17 +410,6 @@ def plain(value: Any) -> Any:
     if hasattr(value, "tolist"):  # numpy array or scalar
         return plain(value.tolist())
     return str(value)
-
-
-def no_formula(cell: Any) -> Any:
-    """The cell, with an apostrophe before what a spreadsheet would run as a formula.
-
-    >>> no_formula("=1+1"), no_formula("-"), no_formula(-3)
-    ("'=1+1", '-', -3)
-    """
-    return (
-        f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "@", "-") and len(cell) > 1 else cell
-    )
 
 
 def _checked_name(name: str) -> str:

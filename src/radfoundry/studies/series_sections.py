@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from radfoundry.report import series_figures
-from radfoundry.report.series_figures import ordered
 from radfoundry.series.model import SeriesModel
 from radfoundry.series.rules import explain
 from radfoundry.studies.draft_sections import words
@@ -85,8 +85,8 @@ def _study_doc() -> str | None:
 def _verdict(run: Run, judged: Judged, timed: dict[str, float], *, phantoms: bool) -> None:
     best = judged.arms[judged.headline].estimates
     anonymised = judged.arms["all", "anonymised"].estimates
-    accuracy, sure, when = (ordered(best, name) for name in ("accuracy", "sure", "accuracy_when_sure"))
-    wrong = ordered(best, "confident_error")
+    accuracy, sure, when = (_whole(best, name) for name in ("accuracy", "sure", "accuracy_when_sure"))
+    wrong = _whole(best, "confident_error")
     confident = round(wrong.value * wrong.n)
     text = (
         f"{accuracy.value:.1%} of {accuracy.n} series named rightly; {sure.value:.1%} without a person, "
@@ -97,12 +97,12 @@ def _verdict(run: Run, judged: Judged, timed: dict[str, float], *, phantoms: boo
     run.verdict(
         text,
         [
-            ("Accuracy", accuracy, ordered(best, "accuracy_trivial")),
+            ("Accuracy", accuracy, _whole(best, "accuracy_trivial")),
             ("Accuracy when sure", when, None),
             (
                 "Accuracy, anonymised headers",
-                ordered(anonymised, "accuracy"),
-                ordered(best, "accuracy_trivial"),
+                _whole(anonymised, "accuracy"),
+                _whole(best, "accuracy_trivial"),
             ),
         ],
         against="the most frequent label",
@@ -146,8 +146,8 @@ def _sample(run: Run, judged: Judged) -> None:
 
 
 def _evidence(run: Run, judged: Judged) -> None:
-    arms = {key: ordered(arm.estimates, "accuracy") for key, arm in judged.arms.items()}
-    trivial = ordered(judged.arms[judged.headline].estimates, "accuracy_trivial")
+    arms = {key: _whole(arm.estimates, "accuracy") for key, arm in judged.arms.items()}
+    trivial = _whole(judged.arms[judged.headline].estimates, "accuracy_trivial")
     figure, table = series_figures.evidence(arms, trivial)
     run.save_figure(
         "evidence",
@@ -160,8 +160,7 @@ def _evidence(run: Run, judged: Judged) -> None:
     rows = []
     for (way, state), arm in judged.arms.items():
         get = {
-            n: ordered(arm.estimates, n)
-            for n in ("accuracy", "sure", "accuracy_when_sure", "confident_error")
+            n: _whole(arm.estimates, n) for n in ("accuracy", "sure", "accuracy_when_sure", "confident_error")
         }
         anatomy = next((e for e in arm.estimates if e.name == "accuracy_anatomy"), None)
         rows.append(
@@ -286,3 +285,8 @@ def _f(value: float, low: float | None = None, high: float | None = None) -> str
     if not np.isfinite(value):
         return "–"
     return f"{value:.3f}" + (f" ({low:.3f} to {high:.3f})" if low is not None and high is not None else "")
+
+
+def _whole(estimates: Sequence[Estimate], name: str) -> Estimate:
+    """The estimate of that name over all series."""
+    return next(e for e in estimates if e.name == name and e.subgroup is None)
