@@ -9,6 +9,10 @@ import pandas as pd
 import pytest
 
 from radfoundry.cli.main import main
+from radfoundry.series.corrections import Correction, append
+from radfoundry.series.examples import read_labels
+from radfoundry.series.find import find
+from radfoundry.series.labels import load
 from tests.series.made import mr, put
 
 
@@ -61,6 +65,15 @@ def test_evaluate_counts_what_was_right(archive, capsys, label, right):
     (accuracy,) = [e for e in told["estimates"] if e["name"] == "accuracy"]
     assert (accuracy["value"], accuracy["n"]) == (right, 1)
     assert len(told["errors"]) == 1 - right
+
+
+def test_corrections_are_labels(archive, capsys):
+    (series,) = find(archive)
+    path = archive.parent / "corrections.jsonl"
+    append(path, [Correction(series.uid, "other", "PD", "Knee")])
+    assert read_labels(path, load()) == {series.uid: ("other:PD", "Knee")}
+    assert main(["series", "evaluate", str(archive), "--truth", str(path), "--model", "none"]) == 0
+    assert "other:PD, called T2-FLAIR" in capsys.readouterr().out
 
 
 def test_evaluate_hides_tags(archive, capsys):

@@ -133,7 +133,7 @@ class Evaluate(Sorting):
     dir: tyro.conf.Positional[Path]
     """Folder that holds DICOM, at any depth."""
     truth: Path
-    """CSV or Parquet: series_uid or series_dir, modality, kind, anatomy."""
+    """CSV or Parquet: series_uid or series_dir, modality, kind, anatomy; or corrections.jsonl."""
     hide: tuple[str, ...] = ()
     """Tags to hide: DICOM keywords, or names, image-type, private, anonymised."""
     rules: bool = True

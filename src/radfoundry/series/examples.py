@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from radfoundry.errors import InputError, ReadError
+from radfoundry.series.corrections import read_corrections
 from radfoundry.series.find import Series, find, from_datasets
 from radfoundry.series.header import SeriesHeader
 from radfoundry.series.labels import OTHER, Labels, joined, parted
@@ -168,10 +169,13 @@ def label_of(series: Series, truth: Mapping[str, tuple[str, str]]) -> tuple[str,
 
 
 def read_labels(table: Path, labels: Labels) -> dict[str, tuple[str, str]]:
-    """Series UID or folder -> (label, anatomy; "" where unknown) of a CSV or Parquet table.
+    """Series UID or folder -> (label, anatomy; "" where unknown) of a CSV or Parquet table, or of corrections.
 
     `other:BOLD` may stand in one column, or `other` and `BOLD` in two. Empty modality: the row is not used.
     """
+    if table.suffix in (".json", ".jsonl"):
+        fixed = read_corrections(table, labels)
+        return {uid: (one.label, one.anatomy) for uid, one in fixed.items()}
     frame = _frame(table)
     key = next((name for name in ("series_uid", "uid", "series_dir", "where") if name in frame), None)
     if key is None or "modality" not in frame:
