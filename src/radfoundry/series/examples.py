@@ -169,7 +169,7 @@ def label_of(series: Series, truth: Mapping[str, tuple[str, str]]) -> tuple[str,
 
 
 def read_labels(table: Path, labels: Labels) -> dict[str, tuple[str, str]]:
-    """Series UID or folder -> (label, anatomy; "" where unknown) of a CSV or Parquet table, or of corrections.
+    """Series UID or folder -> (label, anatomy or "") of a CSV or Parquet table, or of corrections.
 
     `other:BOLD` may stand in one column, or `other` and `BOLD` in two. Empty modality: the row is not used.
     """
