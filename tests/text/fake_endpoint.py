@@ -163,6 +163,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    request_queue_size = 64  # with the default of 5, a sixth client at once waits seconds for its connection
 
     def handle_error(self, *args: Any) -> None:
         """Clients that hang up are no news."""
