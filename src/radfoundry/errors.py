@@ -11,6 +11,8 @@ RadfoundryError            anything the toolkit refuses or could not do; the CLI
 ├── WeightsError           a checkpoint is missing, corrupt or of another architecture
 ├── NotEnoughData          the data cannot support the requested estimate
 └── RunError               a run folder cannot be written or read
+
+Notice is no error but a warning: the work goes on, and the commands print it as `note: ...`.
 """
 
 from __future__ import annotations
@@ -58,3 +60,7 @@ class NotEnoughData(RadfoundryError):
 
 class RunError(RadfoundryError):
     """A run folder cannot be written or read."""
+
+
+class Notice(UserWarning):
+    """Nothing failed, but whoever reads the result should know this."""

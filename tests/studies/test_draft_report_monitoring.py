@@ -546,6 +546,15 @@ def test_a_study_of_texts_without_findings_ends_in_words(tmp_path: Path) -> None
     assert "heat_map" not in found and "texts" not in found and "could not be charted" in notes(run)
 
 
+def test_a_study_of_texts_in_another_language_says_so_on_its_page(tmp_path: Path) -> None:
+    text = "Sin derrame. La silueta es normal y no se observan n\u00f3dulos en el pulm\u00f3n."
+    for name in ("reports", "drafts"):
+        table = pd.DataFrame({"report_id": ["1", "2"], "report": text, "date": "2025-01-06"})
+        table.to_csv(tmp_path / f"{name}.csv", index=False)
+    told = notes(study.run(given(tmp_path, tmp_path)))
+    assert "reports: most of these reports seem to be in 'es'" in told and "drafts: most of" in told
+
+
 def test_texts_that_nobody_can_read_are_not_enough(files: Path, tmp_path: Path, fake: Fake) -> None:
     fake.script = [status(400)] * 5000
     own = {**annotated(files), "extractor": "llm", "base_url": fake.url, "llm": "m", "retries": 0}

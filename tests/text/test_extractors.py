@@ -159,6 +159,22 @@ def test_a_table_of_reports_becomes_a_findings_table(
     assert "Small left" not in captured.out + captured.err
 
 
+def test_reports_in_another_language_give_one_line_of_note(
+    small: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spanish = (
+        "Sin derrame. La silueta es de tama\u00f1o normal y no se observan n\u00f3dulos en el pulm\u00f3n."
+    )
+    reports = table(tmp_path / "r.csv", [("a", spanish), ("b", spanish)])
+    words = ["reports", "extract", reports, "--dictionary", small, "--out", str(tmp_path / "f.csv")]
+    assert main(words) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert [line[:45] for line in lines if "'es'" in line] == [
+        "note: most of these reports seem to be in 'es'"[:45]
+    ]
+    assert not any("Warning" in line or ".py" in line for line in lines)
+
+
 def test_no_cell_of_a_csv_is_a_formula_and_ids_come_back(
     small: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from radfoundry.errors import InputError
+from radfoundry.errors import InputError, Notice
 from radfoundry.text import context, findings
 from radfoundry.text.findings import Dictionary, Finding, Normal
 from radfoundry.text.mentions import Report, strongest
@@ -85,6 +85,11 @@ def found(text: str) -> dict[str, str]:
         ("Opacity which may represent atelectasis.", {"atelectasis": "uncertain"}),
         ("Pneumonia cannot be excluded.", {"pneumonia": "uncertain"}),
         ("Cannot exclude pneumonia.", {"pneumonia": "uncertain"}),
+        ("Cannot completely exclude pneumonia.", {"pneumonia": "uncertain"}),
+        ("Difficult to entirely exclude pneumonia.", {"pneumonia": "uncertain"}),
+        ("Pneumonia is not entirely excluded.", {"pneumonia": "uncertain"}),
+        ("Pneumonia cannot be confidently excluded.", {"pneumonia": "uncertain"}),
+        ("Pneumonia has been excluded.", {"pneumonia": "absent"}),
         ("Atelectasis versus pneumonia.", {"atelectasis": "uncertain", "pneumonia": "uncertain"}),
         ("No evidence of possible pneumonia.", {"pneumonia": "absent"}),
         # history and the question asked are no findings of this examination
@@ -319,7 +324,7 @@ ENGLISH_TEXT = "There is no pleural effusion. The heart is of normal size and th
 def test_reports_in_another_language_are_told_of_once_a_call(
     rules: Rules, texts: list[str], words: str
 ) -> None:
-    with pytest.warns(UserWarning, match=words) as told:
+    with pytest.warns(Notice, match=words) as told:
         done = list(rules.extract([Report(str(i), text) for i, text in enumerate(texts)]))
     assert len(told) == 1 and len(done) == len(texts)
     assert not any(word in str(told[0].message) for word in ("derrame", "silueta", "heart"))

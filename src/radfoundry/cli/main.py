@@ -12,10 +12,13 @@ import errno
 import importlib
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 from radfoundry import __version__
-from radfoundry.errors import RadfoundryError
+from radfoundry.errors import Notice, RadfoundryError
 
 # verb: (module, object that tyro parses, one line for --help)
 COMMANDS: dict[str, tuple[str, str, str]] = {
@@ -47,7 +50,8 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"radfoundry {__version__}")
         return 0
     try:
-        return _dispatch(words[0], words[1:])
+        with _notices_as_lines():
+            return _dispatch(words[0], words[1:])
     except RadfoundryError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -71,6 +75,22 @@ def usage() -> str:
         f"{rows}\n\n"
         "Results go to stdout, progress to stderr. Start with: radfoundry demo"
     )
+
+
+@contextmanager
+def _notices_as_lines() -> Iterator[None]:
+    """A Notice is one line `note: ...` on stderr, without the line of code that a warning names."""
+    plain = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **where: Any) -> None:
+        if issubclass(category, Notice):
+            print(f"note: {message}", file=sys.stderr)
+        else:
+            plain(message, category, *place, **where)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
 
 
 def _dispatch(verb: str, rest: list[str]) -> int:

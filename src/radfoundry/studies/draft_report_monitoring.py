@@ -22,6 +22,7 @@ an empty draft would reach as well: accuracy stands here only beside that baseli
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -32,7 +33,7 @@ import numpy as np
 import pandas as pd
 
 from radfoundry.datasets import phantom_reports
-from radfoundry.errors import InputError, NotEnoughData, UnknownName
+from radfoundry.errors import InputError, NotEnoughData, Notice, UnknownName
 from radfoundry.evaluate.classification import f1
 from radfoundry.evaluate.compare import Comparison, holm
 from radfoundry.evaluate.draft_comparison import compare_drafts
@@ -323,7 +324,14 @@ def _corrected(tests: list[Comparison]) -> list[Comparison]:
 
 
 def _read(run: Run, extractor: Extractor, texts: list[Report], what: str) -> list[Extraction]:
-    found = extractors.read_all(extractor, texts, what=what)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", Notice)
+        found = extractors.read_all(extractor, texts, what=what)
+    for one in told:
+        if issubclass(one.category, Notice):
+            run.note(f"{what}: {one.message}.")
+        else:
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
     failed = [one for one in found if one.error]
     dropped = sum(sum(one.dropped.values()) for one in found)
     if failed:

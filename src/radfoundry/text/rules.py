@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from radfoundry.errors import InputError
+from radfoundry.errors import InputError, Notice
 from radfoundry.optional import require
 from radfoundry.text.context import SAMPLE, Context, foreign, of_language
 from radfoundry.text.findings import Dictionary
@@ -84,7 +84,7 @@ class Rules:
         return f"{CODE_VERSION}-{self.dictionary.digest[:10]}-{self.context.digest[:10]}"
 
     def extract(self, reports: Iterable[Report]) -> Iterator[Extraction]:
-        """One extraction a report, in their order; one UserWarning where they are in another language."""
+        """One extraction a report, in their order; one Notice where they are in another language."""
         sample: list[str] = []
         for report in reports:
             if len(sample) < SAMPLE:
@@ -102,6 +102,7 @@ class Rules:
                 f"most of these reports seem to be in {other!r}, but {self.dictionary.name} is in "
                 f"{self._language!r}: that it finds nothing there says nothing. Give a dictionary with "
                 f"`language: {other}`",
+                Notice,
                 stacklevel=3,
             )
 
