@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from radfoundry import optional
 from radfoundry.errors import MissingExtra, WeightsError
 from radfoundry.text import local_llm
+from radfoundry.text.endpoint import Endpoint
 from radfoundry.text.findings import Dictionary, Finding
 from radfoundry.text.llm import LLM
 from radfoundry.text.llm_prompts import Prompt
@@ -59,6 +61,59 @@ def test_smollm2_reads_reports_and_every_finding_has_its_words_in_the_report(
     assert kept.ledger.cached == ledger.answered and kept.version == extractor.version
     out = capfd.readouterr()
     assert out.out + out.err == ""  # the library's log could repeat a report
+
+
+KEY = "RADFOUNDRY_TEST_KEY"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[tuple[str, str]]:
+    """(base URL, key) of llama.cpp's own HTTP server, on a free loopback port."""
+    pytest.importorskip("httpx", reason="the extra `llm` is not installed")
+    library = pytest.importorskip("xllamacpp", reason="the extra `local-llm` is not installed")
+    params = library.CommonParams()
+    params.model.path = str(packaged())
+    params.n_ctx, params.n_parallel, params.n_gpu_layers, params.verbosity = 2048, 2, 0, -1
+    params.warmup = params.ui = False
+    params.offline = True
+    params.hostnames, params.port, params.api_keys = ["127.0.0.1"], 0, ["only-in-this-test"]
+    running = library.Server(params)
+    yield f"{running.listening_address}/v1", "only-in-this-test"
+
+
+@needs_model
+def test_the_http_server_of_llama_cpp_is_asked_as_any_endpoint(
+    server: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, key = server
+    monkeypatch.setenv(KEY, key)
+    reports = [
+        Report("a", "Large left pneumothorax. Heart normal."),
+        Report("b", "Small right pleural effusion."),
+    ]
+    endpoint = Endpoint(url, "smollm2", KEY, concurrency=2, retries=0, max_tokens=150)
+    extractor = LLM(endpoint, WORDS, prompt=BRIEF, cache=tmp_path)
+    got = list(extractor.extract(reports))
+    for one, report in zip(got, reports, strict=True):
+        assert all(m.evidence == report.text[m.start : m.end] and m.finding in NAMES for m in one.findings)
+    ledger = extractor.ledger
+    assert ledger.asked == 2 == ledger.answered + ledger.failures and ledger.answered >= 1
+    assert ledger.refused == 0 and ledger.prompt_tokens > 60 and ledger.completion_tokens > 5
+
+
+@needs_model
+def test_the_http_server_refuses_a_wrong_key_and_a_question_beyond_its_context(
+    server: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, key = server
+    monkeypatch.setenv(KEY, "wrong")
+    endpoint = Endpoint(url, "smollm2", KEY, retries=0, max_tokens=50)
+    (got,) = LLM(endpoint, WORDS, prompt=BRIEF).extract([Report("a", "Large left pneumothorax.")])
+    assert "HTTP 401" in got.error and "api_key_env" in got.error
+    monkeypatch.setenv(KEY, key)
+    extractor = LLM(endpoint, WORDS, prompt=BRIEF, window=50_000)
+    (got,) = extractor.extract([Report("a", "Large left pneumothorax. " * 800)])
+    assert "context" in got.error and extractor.ledger.answered == 0
 
 
 @needs_model
