@@ -90,6 +90,7 @@ def found(text: str) -> dict[str, str]:
         ("Pneumonia is not entirely excluded.", {"pneumonia": "uncertain"}),
         ("Pneumonia cannot be confidently excluded.", {"pneumonia": "uncertain"}),
         ("Pneumonia has been excluded.", {"pneumonia": "absent"}),
+        ("Not consistent with pneumonia.", {"pneumonia": "absent"}),
         ("Atelectasis versus pneumonia.", {"atelectasis": "uncertain", "pneumonia": "uncertain"}),
         ("No evidence of possible pneumonia.", {"pneumonia": "absent"}),
         # history and the question asked are no findings of this examination
