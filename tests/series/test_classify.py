@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from pydicom.encaps import encapsulate
+from pydicom.uid import UID
 
 from radfoundry.errors import NotEnoughData, ReadError
 from radfoundry.series import rules
 from radfoundry.series.assess import assess, hide
 from radfoundry.series.classify import Classified, Classifier, classify, classify_study
-from radfoundry.series.find import Series
+from radfoundry.series.find import Series, find
 from radfoundry.series.header import SeriesHeader
 from radfoundry.series.pixels import Pixels
+from radfoundry.series.tags import load_tags, read_header
 from radfoundry.series.verdict import RuleVerdict, Verdict
 from tests.series.made import mr, put
 from tests.series.sorting import LABELS, TOWER, examples, sorter
@@ -125,6 +129,25 @@ def test_unreadable_pixels_leave_the_header_verdict_and_say_why(model, silent):
     assert found.verdict.trace[-1] == "pixels not read: no slice"
     assert found.verdict.unsure
     assert found.thumbnail is None
+
+
+@pytest.mark.parametrize(
+    ("syntax", "why"),
+    [("1.2.840.10008.1.2.4.102", "1.2.840.10008.1.2.4.102|MPEG"), ("1.2.3.4", "not a transfer syntax")],
+    ids=["a film codec", "a syntax of nobody"],
+)
+def test_a_series_in_a_syntax_that_nobody_decodes_is_judged_by_its_header(model, tmp_path, syntax, why):
+    files = [mr(k, SeriesInstanceUID="1.2.9", AngioFlag="Y") for k in (1, 2, 3)]
+    for data in files:
+        data.file_meta.TransferSyntaxUID = UID(syntax)
+        data["PixelData"].is_undefined_length = True
+        data.PixelData = encapsulate([b"\0" * 40])
+        name = tmp_path / f"{data.InstanceNumber}.dcm"
+        data.save_as(name, implicit_vr=False, little_endian=True, enforce_file_format=True)
+    (series,) = find(tmp_path)
+    (found,) = Classifier(model, "always", tower=TOWER)([series], [read_header(series, load_tags())])
+    assert re.search(f"pixels not read: .*({why})", found.verdict.trace[-1])
+    assert found.thumbnail is None and found.verdict.modality
 
 
 def test_a_problem_of_the_series_makes_it_unsure(model, silent):

@@ -311,7 +311,7 @@ def _decoding(file: DicomFile) -> Iterator[None]:
     except BaseException as cause:  # codecs raise anything; those in Rust panic past Exception
         if not isinstance(cause, (*UNREADABLE, MemoryError)) and type(cause).__name__ != "PanicException":
             raise
-        reason = str(cause).splitlines()[0] if str(cause) else type(cause).__name__
+        reason = str(cause).splitlines()[0].rstrip(".") if str(cause) else type(cause).__name__
         advice = "Copy it again from where it came"
         if "plugin" in reason or "missing dependencies" in str(cause):
             advice = "Compressed DICOM needs: pip install 'radfoundry[compressed]'"
