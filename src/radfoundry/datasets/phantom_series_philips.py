@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from radfoundry.datasets.phantom_series_protocols import Draw, Protocol
@@ -119,28 +120,10 @@ def _options(p: Protocol, d: Draw) -> list[str]:
     return found or ([] if d.chance(0.6) else ["OTHER"])
 
 
-def philips(p: Protocol, scanner: Scanner, d: Draw) -> Dialect:
-    """Dialect of one series; in the enhanced form its images differ by frame."""
-    scanning, variants, techniques, family = SEQUENCES[p.sequence]
-    weight = "T1" if p.modality in ("T1", "T1c") else "PD" if p.label == "other:PD" else "T2"
-    technique = d.pick(techniques).format(w=weight)
-    kind = _image_type(p, d, family)
-    elements = common_elements(p, d, scanner) | {
-        "ScanningSequence": scanning.split("\\"), "SequenceVariant": d.pick(variants).split("\\"),
-        "ScanOptions": _options(p, d), "ReceiveCoilName": coil(d, scanner),
-        "AngioFlag": "Y" if p.modality == "MRA" and d.chance(0.25) else "N" if d.chance(0.3) else None,
-        "HeartRate": 0, "TriggerTime": 0 if d.chance(0.4) else None,
-        "SequenceName": "" if d.chance(0.4) else None, "SAR": d.u(0.01, 2.5, 6), "HighRRValue": 0,
-        "LowRRValue": 0, "IntervalsAcquired": 0,
-    }  # fmt: skip
-    if p.sequence in ("mprage", "cal", "loc") and d.chance(0.5):
-        elements["EchoTrainLength"] = d.pick((1, 0, 179, 240))
-    if d.chance(0.55):
-        elements["PulseSequenceName"] = technique.upper() if d.chance(0.3) else technique
-    diffusion, standard = p.sequence in ("epi-dwi", "rs-epi"), d.chance(0.8)
-    if p.ti is None and d.chance(0.25):
-        elements["InversionTime"] = 0
-    shown = tuple(kind.split("\\"))
+def _of_frame(
+    p: Protocol, shown: tuple[str, ...], diffusion: bool, standard: bool
+) -> Callable[[Frame], tuple[dict[str, Any], tuple[Private, ...]]]:
+    """What differs by frame: b-value and direction, in the standard elements or only in private ones."""
 
     def own(frame: Frame) -> tuple[dict[str, Any], tuple[Private, ...]]:
         b = float(frame.b or 0.0)
@@ -165,6 +148,12 @@ def philips(p: Protocol, scanner: Scanner, d: Draw) -> Dialect:
         )
         return changed, tuple(found)
 
+    return own
+
+
+def _type_of_frame(p: Protocol, shown: tuple[str, ...], family: str) -> Callable[[Frame], tuple[str, ...]]:
+    """Image Type by frame: parts of a complex image have their own."""
+
     def image_type(frame: Frame) -> tuple[str, ...]:
         if frame.part in ("P", "R", "I") and "M" in shown:
             return (
@@ -178,6 +167,32 @@ def philips(p: Protocol, scanner: Scanner, d: Draw) -> Dialect:
             return ("ORIGINAL", "PRIMARY", f"M_{family}", "M", family)
         return shown
 
+    return image_type
+
+
+def philips(p: Protocol, scanner: Scanner, d: Draw) -> Dialect:
+    """Dialect of one series; in the enhanced form its images differ by frame."""
+    scanning, variants, techniques, family = SEQUENCES[p.sequence]
+    weight = "T1" if p.modality in ("T1", "T1c") else "PD" if p.label == "other:PD" else "T2"
+    technique = d.pick(techniques).format(w=weight)
+    kind = _image_type(p, d, family)
+    elements = common_elements(p, d, scanner) | {
+        "ScanningSequence": scanning.split("\\"), "SequenceVariant": d.pick(variants).split("\\"),
+        "ScanOptions": _options(p, d), "ReceiveCoilName": coil(d, scanner),
+        "AngioFlag": "Y" if p.modality == "MRA" and d.chance(0.25) else "N" if d.chance(0.3) else None,
+        "HeartRate": 0, "TriggerTime": 0 if d.chance(0.4) else None,
+        "SequenceName": "" if d.chance(0.4) else None, "SAR": d.u(0.01, 2.5, 6), "HighRRValue": 0,
+        "LowRRValue": 0, "IntervalsAcquired": 0,
+    }  # fmt: skip
+    if p.sequence in ("mprage", "cal", "loc") and d.chance(0.5):
+        elements["EchoTrainLength"] = d.pick((1, 0, 179, 240))
+    if d.chance(0.55):
+        elements["PulseSequenceName"] = technique.upper() if d.chance(0.3) else technique
+    diffusion, standard = p.sequence in ("epi-dwi", "rs-epi"), d.chance(0.8)
+    if p.ti is None and d.chance(0.25):
+        elements["InversionTime"] = 0
+    shown = tuple(kind.split("\\"))
+
     private = (
         Private(0x2001, DD, 0x20, "LO", technique), Private(0x2001, DD, 0x13, "SL", p.train),
         Private(0x2001, DD, 0x18, "SL", "{slices}"), Private(0x2001, DD, 0x14, "SL", len(p.tes)),
@@ -186,4 +201,7 @@ def philips(p: Protocol, scanner: Scanner, d: Draw) -> Dialect:
         Private(0x2005, MR1, 0x6E, "CS", family), Private(0x2005, MR1, 0x6F, "CS",
         (p.dimension == "3D" and "3D") or "MS"), Private(0x2005, MR1, 0x20, "SL", 1),
     )  # fmt: skip
-    return Dialect(elements, image_type, private, own, "enhanced" if scanner.enhanced else "classic")
+    return Dialect(
+        elements, _type_of_frame(p, shown, family), private, _of_frame(p, shown, diffusion, standard),
+        "enhanced" if scanner.enhanced else "classic",
+    )  # fmt: skip

@@ -99,7 +99,7 @@ def _t1_spoiled_3d(f: Facts) -> str:
     breath_hold = within(f.tr, 2.5, 5) and within(f.flip, 8, 15) and within(f.thickness, 1.8, 6)
     if not (fast or slow or breath_hold):
         return ""
-    fat_only = f.dixon and not f.tokens & words("W IP OP WATER IN OPP OUT IN_PHASE OUT_PHASE")
+    fat_only = f.dixon and not f.tokens & words("W IP OP WATER IN OPP OUT IN_PHASE OUT_PHASE OPP_PHASE")
     if fat_only or (not f.dixon and (len(f.tes) > 1 or f.volumes >= 2)):
         return ""
     return f"GR/SP 3D{' Dixon' if f.dixon else ''} + TR {show(f.tr)} + TE {show(f.te)} + flip {show(f.flip)}"

@@ -146,7 +146,8 @@ class Facts:
     def dixon(self) -> bool:
         """Fat and water were separated or sampled in and opposed phase."""
         return bool(
-            self.tokens & {"W", "F", "IP", "OP", "WATER", "FAT", "IN", "OPP", "OUT", "IN_PHASE", "OUT_PHASE"}
+            self.tokens
+            & {"W", "F", "IP", "OP", "WATER", "FAT", "IN", "OPP", "OUT", "IN_PHASE", "OUT_PHASE", "OPP_PHASE"}
         )
 
     # --- numbers
@@ -296,7 +297,9 @@ class Facts:
             return "ComplexImageComponent PHASE"
         hit = self.every(("P", "PHASE_MAP", "PHASE", "P_FFE", "P_SE", "VELOCITY_MAP"))
         contrast = any(token.startswith("PHASE_CONTRAST_M") for token in self.tokens)
-        return f"ImageType {self.image_type}" if hit and not contrast else ""
+        # in and opposed phase are magnitude images; a P beside such a word still is one of phase
+        fat_water = bool(self.tokens & {"IN_PHASE", "OUT_PHASE", "OPP_PHASE"}) and hit == "PHASE"
+        return f"ImageType {self.image_type}" if hit and not contrast and not fat_water else ""
 
     @property
     def agent(self) -> bool | None:

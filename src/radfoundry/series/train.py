@@ -185,59 +185,83 @@ def _fit(
     """Train in place; the epoch of least validation loss over the looks is kept. Returns the history."""
     import torch
 
-    from radfoundry.adapt import checkpoint
-
-    steps = max(math.ceil(len(tokens) / config.batch), 1)
     optimizer = torch.optim.AdamW(net.parameters(), config.rate, weight_decay=config.weight_decay)
     weight = _weights(y[:, 0], net.shape.modalities)
-    best, kept, history, first = math.inf, None, [], 0
     made = _fingerprint(config, tokens)
-    if state is not None and state.exists():
-        tensors, record = checkpoint.read(state)
-        if record.get("made") == made:
-            net.load_state_dict(tensors["net"])
-            checkpoint.restore_optimizer(optimizer, tensors["optimizer"])
-            kept, best, history, first = tensors["best"], record["best"], record["history"], record["epoch"]
-            log(f"going on after epoch {first}")
-    for epoch in range(first, config.epochs):
-        rng = np.random.default_rng((config.seed, epoch))
-        torch.manual_seed(config.seed * 1000 + epoch)  # dropout of this epoch, inside the caller's fork
-        net.train()
-        total = 0.0
-        for step, start in enumerate(range(0, len(tokens), config.batch)):
-            if start == 0:
-                order = rng.permutation(len(tokens))
-            rows = order[start : start + config.batch]
-            _set_rate(optimizer, config, (epoch * steps + step) / (config.epochs * steps))
-            batch = _dropped(tokens.take(rows), config, rng)
-            loss = _loss(net, batch, y[rows], weight, config.smoothing)
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-            optimizer.step()
-            total += float(loss.detach()) * len(rows)
+    kept, best, history = _resumed(net, optimizer, state, made)
+    if history:
+        log(f"going on after epoch {len(history)}")
+    for epoch in range(len(history), config.epochs):
+        loss = _epoch(net, optimizer, tokens, y, weight, config, epoch)
         found = _validate(net, held, held_y)
-        history.append({"epoch": epoch + 1, "loss": total / len(tokens), **found})
+        history.append({"epoch": epoch + 1, "loss": loss, **found})
         log(
-            f"epoch {epoch + 1} of {config.epochs}: loss {total / len(tokens):.3f}, validation "
-            f"{found['nll']:.3f}; right by tags {found['tags']:.3f}, by pixels {found['pixels']:.3f}, "
-            f"by both {found['both']:.3f}"
+            f"epoch {epoch + 1} of {config.epochs}: loss {loss:.3f}, validation {found['nll']:.3f}; right by "
+            f"tags {found['tags']:.3f}, by pixels {found['pixels']:.3f}, by both {found['both']:.3f}"
         )
         if found["nll"] < best:
             best, kept = found["nll"], {key: value.clone() for key, value in net.state_dict().items()}
         if state is not None:
-            checkpoint.write(
-                state,
-                {
-                    "net": net.state_dict(),
-                    "best": kept or {},
-                    "optimizer": checkpoint.optimizer_tensors(optimizer),
-                },
-                {"made": made, "best": best, "history": history, "epoch": epoch + 1},
-            )
+            _keep(net, optimizer, state, kept, {"made": made, "best": best, "history": history})
     if kept:
         net.load_state_dict(kept)
     return history
+
+
+def _epoch(
+    net: Any,
+    optimizer: Any,
+    tokens: Tokens,
+    y: np.ndarray,
+    weight: np.ndarray,
+    config: TrainConfig,
+    epoch: int,
+) -> float:
+    """One pass in an order that the epoch decides; the mean loss."""
+    import torch
+
+    rng = np.random.default_rng((config.seed, epoch))
+    torch.manual_seed(config.seed * 1000 + epoch)  # dropout of this epoch, inside the caller's fork
+    net.train()
+    order = rng.permutation(len(tokens))
+    steps = max(math.ceil(len(tokens) / config.batch), 1)
+    total = 0.0
+    for step in range(steps):
+        rows = order[step * config.batch : (step + 1) * config.batch]
+        _set_rate(optimizer, config, (epoch * steps + step) / (config.epochs * steps))
+        loss = _loss(net, _dropped(tokens.take(rows), config, rng), y[rows], weight, config.smoothing)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        total += float(loss.detach()) * len(rows)
+    return total / len(tokens)
+
+
+def _resumed(
+    net: Any, optimizer: Any, state: Path | None, made: str
+) -> tuple[dict[str, Any] | None, float, list[dict[str, float]]]:
+    """(best weights, their loss, history) of an interrupted training of the same kind, loaded in place."""
+    from radfoundry.adapt import checkpoint
+
+    if state is None or not state.exists():
+        return None, math.inf, []
+    tensors, record = checkpoint.read(state)
+    if record.get("made") != made:
+        return None, math.inf, []
+    net.load_state_dict(tensors["net"])
+    checkpoint.restore_optimizer(optimizer, tensors["optimizer"])
+    return tensors["best"], record["best"], record["history"]
+
+
+def _keep(net: Any, optimizer: Any, state: Path, best: dict[str, Any] | None, record: dict[str, Any]) -> None:
+    """Write what `_resumed` reads."""
+    from radfoundry.adapt import checkpoint
+
+    tensors = {
+        "net": net.state_dict(), "best": best or {}, "optimizer": checkpoint.optimizer_tensors(optimizer),
+    }  # fmt: skip
+    checkpoint.write(state, tensors, record)
 
 
 def _fingerprint(config: TrainConfig, tokens: Tokens) -> str:
