@@ -21,11 +21,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
+from radfoundry.datasets import phantom_series
 from radfoundry.errors import MissingExtra, ReadError
 from radfoundry.io.dicom import DicomFile
 from radfoundry.series import bids
 from radfoundry.series import labels as names
 from radfoundry.series.bids import Target, convert, plan
+from radfoundry.series.classify import classify
 from radfoundry.series.find import Series, find
 from radfoundry.series.organise import Index, organise
 from radfoundry.series.verdict import Attributes, Verdict
@@ -474,6 +476,21 @@ def test_the_validator_does_find_an_error_where_there_is_one(
     report = validated(tmp_path / "out")
     codes = {issue["code"] for issue in report["issues"]["issues"] if issue["severity"] == "error"}
     assert codes == {"DWI_MISSING_BVAL"}
+
+
+@needs_dcm2niix
+@pytest.mark.skipif(VALIDATOR is None, reason="bids-validator-deno is not installed")
+def test_trees_of_phantom_studies_of_every_vendor_are_valid(tmp_path: Path) -> None:
+    for k, vendor in enumerate(("siemens", "ge", "philips", "uih")):
+        phantom_series.make(tmp_path / "in" / vendor, n=1, seed=40 + k, vendors=[vendor], size=32)
+    found = classify(tmp_path / "in", pixels="never")
+    index = organise(
+        [one.series for one in found], [one.verdict for one in found], tmp_path / "out", layout="bids"
+    )
+    report = validated(tmp_path / "out")
+    assert [issue for issue in report["issues"]["issues"] if issue["severity"] == "error"] == []
+    placed = [row for row in index.rows if row["path_out"].startswith("sub-")]
+    assert len(placed) > len(index.rows) / 4 and len({row["path_out"].split("/")[0] for row in placed}) == 4
 
 
 @needs_dcm2niix
