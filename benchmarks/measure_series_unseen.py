@@ -41,11 +41,12 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=40, help="phantom studies a vendor to learn from")
     parser.add_argument("--judged", type=int, default=20, help="phantom studies a vendor to judge")
     parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--mix", type=float, default=TrainConfig().mix)
     parser.add_argument("--vendors", nargs="*", default=list(VENDORS))
     parser.add_argument("--kinds", nargs="*", default=["MRA", "SWI", "other:BOLD", "other:DSC"])
     parser.add_argument("--store", type=Path, default=Path("stores/series"))
     asked = parser.parse_args()
-    tags, config = load_tags(), TrainConfig(epochs=asked.epochs)
+    tags, config = load_tags(), TrainConfig(epochs=asked.epochs, mix=asked.mix)
     seen, held = (
         {v: drawn(v, n, seed, tags, asked.store) for v in VENDORS}
         for n, seed in ((asked.studies, LEARN), (asked.judged, JUDGE))
@@ -83,7 +84,7 @@ def drawn(vendor: str, studies: int, seed: int, tags: TagList, store: Path) -> E
     found = from_phantoms(
         studies, tags, pixels=False, seed=seed, store=store, workers=os.cpu_count() or 1, vendor=vendor
     )
-    return replace(found, group=[f"{vendor}-{group}" for group in found.group])
+    return replace(found, group=[f"{group}-{vendor}" for group in found.group])
 
 
 def first(examples: Examples, share: float) -> Examples:

@@ -74,4 +74,4 @@ def examples(n: int = 240, seed: int = 0, *, pixels: bool = True) -> Examples:
 
 
 def sorter(config: TrainConfig = CONFIG, **how):
-    return train(examples(), load_tags().tags, config, tower=TOWER, text=HashTower("test"), **how)
+    return train(examples(420), load_tags().tags, config, tower=TOWER, text=HashTower("test"), **how)

@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 
 from radfoundry.errors import InputError, WeightsError
+from radfoundry.series import calibrate
 from radfoundry.series import model as models
+from radfoundry.series.encode import Tokens
 from radfoundry.series.header import SeriesHeader
 from radfoundry.series.onnx import export
 from radfoundry.series.tags import load_tags
-from radfoundry.series.train import _dropped, _split, looked, train
+from radfoundry.series.train import PHANTOM, _dropped, _mixed, _partners, _split, looked, train
 from tests.series.sorting import CONFIG, LABELS, TOWER, HashTower, examples, sorter
 
 
@@ -34,7 +36,7 @@ def test_labels_are_those_of_the_training_series(model):
     assert model.modalities == tuple(sorted(LABELS))
     assert model.anatomies == ("Brain", "Knee")
     assert set(model.calibration) == set(models.LOOKS)
-    assert sum(model.trained["series"]) == 240
+    assert sum(model.trained["series"]) == 420
 
 
 def test_an_empty_header_is_not_an_error(model):
@@ -64,7 +66,7 @@ def test_a_damaged_model_is_named(model, tmp_path, damage):
         (tmp_path / "model.json").write_text("{")
     elif damage == "other format":
         text = (tmp_path / "model.json").read_text()
-        (tmp_path / "model.json").write_text(text.replace('"format": 1', '"format": 9'))
+        (tmp_path / "model.json").write_text(text.replace('"format": 2', '"format": 9'))
     elif damage == "cut weights":
         weights = tmp_path / "model.safetensors"
         weights.write_bytes(weights.read_bytes()[:-100])
@@ -152,3 +154,30 @@ def test_onnx_answers_as_torch_does(model, tmp_path):
     tokens = model.tokens(new.headers, new.images)
     np.testing.assert_allclose(OnnxNet(path)(tokens).modality, model.logits(tokens).modality, atol=1e-4)
     assert [p.name for p in tmp_path.iterdir()] == ["m.onnx"]
+
+
+def test_errors_are_counted_on_real_series_and_taken_to_be_many_on_phantoms_alone(model):
+    assert all(0.02 <= share < 0.25 for share in model.errors.values())
+    drawn = examples(120)
+    phantoms = replace(drawn, group=[f"{PHANTOM}{group}" for group in drawn.group])
+    other = train(phantoms, load_tags().tags, CONFIG, tower=TOWER, text=HashTower("test"))
+    assert set(other.errors.values()) == {calibrate.UNSEEN_ERRORS}
+
+
+def test_mixed_tags_are_those_of_a_series_of_the_same_label():
+    rng = np.random.default_rng(0)
+    y = np.array([0, 1] * 20 + [2])
+    others = _partners(y, rng)
+    assert (y[others] == y).all() and others[-1] == 40 and (others[:-1] != np.arange(40)).all()
+    level = np.arange(41, dtype=np.float32)
+    flat = np.ones((41, 6), bool)
+    tokens = Tokens(
+        np.tile(level[:, None, None], (1, 6, 3)), flat, np.tile(level[:, None, None], (1, 6, 5)),
+        np.tile(level[:, None] % 2 == 0, (1, 6)), np.zeros((41, 2, 4), np.float32), flat[:, :2],
+    )  # fmt: skip
+    got = _mixed(tokens, tokens.take(others), 0.5, rng)
+    swapped = got.phrases[..., 0] != level[:, None]
+    assert 0.15 < swapped.mean() < 0.35  # half of the series, half of their tags
+    assert (got.phrases[..., 0][swapped] == np.broadcast_to(others[:, None], swapped.shape)[swapped]).all()
+    assert (got.numbers_known == (got.numbers[..., 0] % 2 == 0)).all()  # missing tags move with their values
+    assert got.images is tokens.images

@@ -13,7 +13,11 @@ RULE_ERRORS = 0.02
 """Least rate of error that a rule is taken to have: phantoms are kinder to rules than archives are."""
 
 NETWORK_ERRORS = 0.02
-"""The same of the network: its temperature was fitted on series of the kind that trained it."""
+"""Least rate of error of the network, however well it did in calibration."""
+UNSEEN_ERRORS = 0.25
+"""Its rate of error on scanners that it never saw, while all that calibrated it were phantoms."""
+OWN_SERIES = 30
+"""From so many real series in calibration on, their errors are counted instead."""
 PRIOR, PRIOR_RIGHT = 5.0, 0.95
 """Verdicts that every label is taken to have had beforehand, and the share of them that was right."""
 
@@ -108,13 +112,25 @@ def rule_likelihoods(
     return {label: np.log(rates[:, i]) for label, i in index.items()}
 
 
-def combine(log_p: np.ndarray, rule: np.ndarray | None) -> np.ndarray:
+def network_errors(right: np.ndarray) -> float:
+    """Rate of error to reckon with, from verdicts (n,) bool on real series that trained nothing.
+
+    UNSEEN_ERRORS below OWN_SERIES of them; else (errors + 1) / (n + 2), NETWORK_ERRORS at least.
+
+    >>> network_errors(np.ones(98, bool)), network_errors(np.ones(5, bool))
+    (0.02, 0.25)
+    """
+    n = len(right)
+    return UNSEEN_ERRORS if n < OWN_SERIES else max(float(n - right.sum() + 1) / (n + 2), NETWORK_ERRORS)
+
+
+def combine(log_p: np.ndarray, rule: np.ndarray | None, errors: float = NETWORK_ERRORS) -> np.ndarray:
     """Posterior of one series: the network's log-probabilities and the rules' log-likelihoods, by Bayes.
 
-    The network's share of errors is taken to be NETWORK_ERRORS at least. The two see the same tags, so this
-    counts shared evidence twice: where they contradict each other the caller says unsure, whatever the
-    number.
+    errors: share of the network's verdicts taken to be wrong, any label then being as likely. The two see the
+    same tags, so this counts shared evidence twice: where they contradict each other the caller says unsure,
+    whatever the number.
     """
-    doubted = np.log((1 - NETWORK_ERRORS) * np.exp(log_p) + NETWORK_ERRORS / len(log_p))
+    doubted = np.log((1 - errors) * np.exp(log_p) + errors / len(log_p))
     joint = doubted if rule is None else doubted + rule
     return np.exp(joint - logsumexp(joint))

@@ -151,7 +151,8 @@ def _verdict(
     label = said.label if said else ""
     if label and label not in model.modalities:  # the model never learnt it: only the rule can know
         return replace(_by_rules(header, said), source=f"rules+{_seen(look)}")
-    p = calibrate.combine(log_p, model.rules["modality"][label] if label else None)
+    errors = model.errors.get(look, calibrate.UNSEEN_ERRORS)
+    p = calibrate.combine(log_p, model.rules["modality"][label] if label else None, errors)
     best = int(p.argmax())
     candidates = [model.modalities[i] for i in calibrate.sets(np.exp(log_p)[None], own.threshold)[0]]
     trace = [said.trace] if said else []
@@ -193,7 +194,8 @@ def _anatomy(
     if fitted is None:
         return told or OTHER, None, why
     log_p = calibrate.log_probabilities(logits.anatomy[row : row + 1], fitted.temperature)[0]
-    p = calibrate.combine(log_p, model.rules["anatomy"].get(told))
+    errors = model.errors.get(look, calibrate.UNSEEN_ERRORS)
+    p = calibrate.combine(log_p, model.rules["anatomy"].get(told), errors)
     return model.anatomies[int(p.argmax())], float(p.max()), why
 
 

@@ -22,7 +22,7 @@ from radfoundry.series.labels import OTHER, Labels, joined, parted
 from radfoundry.series.pixels import read_pixels
 from radfoundry.series.tags import TagList, read_header
 from radfoundry.series.towers import build
-from radfoundry.series.train import Examples
+from radfoundry.series.train import PHANTOM, Examples
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,7 +127,7 @@ def _of_study(
         header = replace(read_header(series, tags), n_files=truth["n_files"], n_images=truth["n_images"])
         image = _tokens(from_datasets(picture.datasets, tags=tags)[0], tower) if picture is not None else None
         label = joined(truth["modality"], truth["kind"])
-        rows.append((header, image, label, truth["anatomy"], f"phantom-{seed}-{number}"))
+        rows.append((header, image, label, truth["anatomy"], f"{PHANTOM}{seed}-{number}"))
     return Examples(*(list(column) for column in zip(*rows)))
 
 

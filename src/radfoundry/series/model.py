@@ -23,7 +23,7 @@ from radfoundry.series.phrases import TextTower
 if TYPE_CHECKING:
     from radfoundry.series.network import SeriesNet
 
-FORMAT = 1
+FORMAT = 2
 MAX_BYTES = 64 << 20
 Look = Literal["tags", "pixels", "both"]
 LOOKS: tuple[Look, ...] = ("tags", "pixels", "both")
@@ -43,7 +43,8 @@ class SeriesModel:
     """modalities: labels of the first head, kinds as "other:BOLD". anatomies: of the second.
 
     calibration: by look and head, e.g. calibration["tags"]["modality"]. rules: rule verdict -> log P(verdict
-    | label), likewise for anatomy. trained: what it was trained on, for the card.
+    | label), likewise for anatomy. errors: by look, share of the network's verdicts to be taken as wrong
+    (`calibrate.network_errors`). trained: what it was trained on, for the card.
     """
 
     net: SeriesNet
@@ -54,6 +55,7 @@ class SeriesModel:
     image_tower: str
     calibration: Mapping[str, Mapping[str, Calibration]] = field(default_factory=dict)
     rules: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    errors: Mapping[str, float] = field(default_factory=dict)
     trained: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -113,6 +115,7 @@ class SeriesModel:
                 head: {said: values.tolist() for said, values in table.items()}
                 for head, table in self.rules.items()
             },
+            "errors": self.errors,
             "trained": self.trained,
         }
         partial = folder / "model.json.partial"
@@ -160,6 +163,7 @@ def load(folder: Path) -> SeriesModel:
                 head: {said: np.array(values) for said, values in table.items()}
                 for head, table in record["rules"].items()
             },
+            {look: float(share) for look, share in record["errors"].items()},
             record["trained"],
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as cause:
