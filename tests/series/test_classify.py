@@ -10,11 +10,12 @@ import pytest
 from pydicom.encaps import encapsulate
 from pydicom.uid import UID
 
+from radfoundry.datasets import phantom_series
 from radfoundry.errors import NotEnoughData, ReadError
 from radfoundry.series import rules
 from radfoundry.series.assess import assess, hide
 from radfoundry.series.classify import Classified, Classifier, classify, classify_study
-from radfoundry.series.find import Series, find
+from radfoundry.series.find import Series, find, from_datasets
 from radfoundry.series.header import SeriesHeader
 from radfoundry.series.pixels import Pixels
 from radfoundry.series.tags import load_tags, read_header
@@ -214,6 +215,25 @@ def test_hidden_tags_are_gone():
     standard = hide(replace(full, values={**full.values, "DiffusionBValue": (1000.0,)}), ["private"])
     assert standard.b_values == (0.0, 1000.0)
     assert hide(full, ["SequenceName"]).vendor == "siemens"
+
+
+@pytest.mark.parametrize("vendor", ["siemens", "ge", "philips", "uih"])
+def test_nothing_that_private_elements_told_is_left_in_a_header_without_them(vendor):
+    """A header read of the same data sets after an anonymiser took their private elements is the measure."""
+    tags = load_tags()
+    for number in range(6):
+        rng = np.random.default_rng((8, number))
+        for item in phantom_series.draw_study(rng, vendor=vendor, pixels=False, max_files=4):
+            (series,) = from_datasets(item.datasets, tags=tags)
+            full = hide(read_header(series, tags), ["private"])
+            for data in item.datasets:
+                data.remove_private_tags()
+            (series,) = from_datasets(item.datasets, tags=tags)
+            bare = read_header(series, tags)
+            for name in ("b_values", "n_directions", "asl", "n_images", "n_files", "echo_times"):
+                assert getattr(full, name) == getattr(bare, name), name
+            one, other = ({k: v for k, v in h.values.items() if k != "InstanceCount"} for h in (full, bare))
+            assert one == other
 
 
 def test_the_labels_of_the_small_sorter_are_known_labels():

@@ -16,6 +16,7 @@ from radfoundry.evaluate.calibration import ece
 from radfoundry.evaluate.intervals import wilson
 from radfoundry.series.classify import Classified
 from radfoundry.series.header import SeriesHeader
+from radfoundry.series.tags import COMPUTED, labelling
 from radfoundry.types import Estimate
 
 CONFIDENT = 0.9
@@ -225,7 +226,8 @@ MERGED = {
 def hide(header: SeriesHeader, names: Collection[str]) -> SeriesHeader:
     """The header without some tags: keywords, GROUPS, or `private` for all vendor elements.
 
-    A b-value that only a private element told goes with them. Raises InputError for a name that is neither.
+    What only private elements told (b-values, labelling, words of Siemens XA, tiles of a mosaic) goes with
+    them. Raises InputError for a name that is neither.
     """
     unknown = [name for name in names if name not in GROUPS and name != "private" and not _is_tag(name)]
     if unknown:
@@ -235,14 +237,14 @@ def hide(header: SeriesHeader, names: Collection[str]) -> SeriesHeader:
     gone = {part for name in names for part in GROUPS.get(name, (name,))}
     values = {key: found for key, found in header.values.items() if key not in gone}
     if "private" in gone:
-        values = {key: found for key, found in values.items() if not key.startswith("vendor:")}
-        standard = "DiffusionBValue" in values
-        header = replace(
-            header,
-            asl="",
-            b_values=header.b_values if standard else (),
-            n_directions=header.n_directions if standard else 0,
-        )
+        values = {k: v for k, v in values.items() if not k.startswith("vendor:") and k not in header.private}
+        if "DiffusionBValue" not in values:
+            header = replace(header, b_values=(), n_directions=0)
+        elif "DiffusionGradientOrientation" in header.private:
+            header = replace(header, n_directions=0)
+        if COMPUTED in header.private:  # without its private elements a mosaic is one picture
+            header = replace(header, n_images=header.n_files, n_positions=min(header.n_positions, 1))
+        header = replace(header, asl=labelling(values))
     if "Manufacturer" in gone:
         header = replace(header, vendor="")
     merged = {field: () for tag, field in MERGED.items() if tag in gone}

@@ -24,6 +24,8 @@ class SeriesHeader:
     b_values: s/mm², ascending, from the standard element, enhanced frames or the vendor's private ones.
     n_directions: distinct diffusion gradient directions. asl: how spin labelling is known, or "".
     inversion_times, echo_times, repetition_times in ms, ascending.
+    private: keywords that only private elements told, InstanceCount among them where they alone tell how many
+    tiles a mosaic has; what goes when an anonymiser takes private elements.
     notes: what had to be passed over, e.g. a private element with a wrong VR.
     """
 
@@ -40,6 +42,7 @@ class SeriesHeader:
     echo_times: tuple[float, ...] = ()
     repetition_times: tuple[float, ...] = ()
     inversion_times: tuple[float, ...] = ()
+    private: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
     def first(self, keyword: str, default: Any = None) -> Any:

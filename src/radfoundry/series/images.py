@@ -58,11 +58,15 @@ def _groups() -> frozenset[int]:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """One slice, mosaic or frame. elements: tag -> element, the frame's own over shared and common ones."""
+    """One slice, mosaic or frame. elements: tag -> element, the frame's own over shared and common ones.
+
+    private: tags that stand in a private copy alone.
+    """
 
     file: int
     elements: Mapping[BaseTag, Any]
     is_frame: bool = False
+    private: frozenset[int] = frozenset()
 
     @property
     def get(self) -> vendor.Get:
@@ -89,9 +93,26 @@ def images_of(files: Sequence[DicomFile], wanted: Collection[int], notes: dict[s
         except (RecursionError, *UNREADABLE):
             notes["functional groups of an enhanced file are damaged"] = None
             own, common = [], top
-        images += [Image(index, {**common, **frame}, True) for frame in own] or [Image(index, common)]
+        private = _told_in_private(top, own[0], wanted) if own else frozenset()
+        images += [Image(index, {**common, **frame}, True, private) for frame in own] or [
+            Image(index, common)
+        ]
         before += count
     return images
+
+
+def _told_in_private(
+    top: Mapping[BaseTag, Any], frame: Mapping[BaseTag, Any], wanted: Collection[int]
+) -> frozenset[int]:
+    """Standard tags of a frame that stand in private sequences alone, as in Philips' copy of classic ones."""
+    if not any(int(tag) >> 16 & 1 for tag in frame):
+        return frozenset()
+    groups = frozenset(int(number(name)) for name in GROUPS)
+    shared, per_frame = number("SharedFunctionalGroupsSequence"), number(PER_FRAME)
+    told = set(top)
+    for tag in (shared, per_frame):
+        told |= set(next(iter(_items(top.get(tag), wanted, lambda index: index == 0, groups)), {}))
+    return frozenset(int(tag) for tag in frame if tag not in told)
 
 
 def _shared_keys(header: Dataset) -> dict[BaseTag, Any]:
@@ -158,35 +179,42 @@ def with_copy(image: Image, wanted: Collection[int], reader: vendor.Reader) -> I
         copy = _items(element, wanted)
     except (RecursionError, *UNREADABLE):
         return image
-    return Image(image.file, {**copy[0], **image.elements}) if copy else image
+    if not copy:
+        return image
+    private = frozenset(int(tag) for tag in copy[0] if tag not in image.elements)
+    return Image(image.file, {**copy[0], **image.elements}, private=private)
 
 
 def _items(
-    element: Any, wanted: Collection[int], chosen: Callable[[int], bool] = lambda frame: True
+    element: Any,
+    wanted: Collection[int],
+    chosen: Callable[[int], bool] = lambda frame: True,
+    inside: Collection[int] | None = None,
 ) -> list[Mapping[BaseTag, Any]]:
     """Flat elements of the chosen items, from bytes where they are still raw, else by pydicom."""
     if element is None or element.value is None:
         return []
+    inside = _groups() if inside is None else inside
     if isinstance(element.value, bytes):
         if isinstance(element, RawDataElement) and element.VR in (None, "SQ", "UN"):
             implicit = element.is_implicit_VR or element.VR == "UN"
-            found = walk_items(
-                element.value, implicit=implicit, wanted=wanted, inside=_groups(), chosen=chosen
-            )
+            found = walk_items(element.value, implicit=implicit, wanted=wanted, inside=inside, chosen=chosen)
             if found is not None:
                 return list(found)
         element = Dataset({element.tag: element})[element.tag]
     items = [item for index, item in enumerate(element.value) if chosen(index)]
-    return [_flat(item, wanted, {}, 0) for item in items if isinstance(item, Dataset)]
+    return [_flat(item, wanted, inside, {}, 0) for item in items if isinstance(item, Dataset)]
 
 
-def _flat(item: Dataset, wanted: Collection[int], kept: dict[BaseTag, Any], depth: int) -> dict[BaseTag, Any]:
+def _flat(
+    item: Dataset, wanted: Collection[int], inside: Collection[int], kept: dict[BaseTag, Any], depth: int
+) -> dict[BaseTag, Any]:
     for tag, element in list(item.items()):
-        if int(tag) in _groups() and depth < DEEPEST:
+        if int(tag) in inside and depth < DEEPEST:
             value = item[tag].value
             for inner in value if isinstance(value, Sequence) and not isinstance(value, bytes | str) else ():
                 if isinstance(inner, Dataset):
-                    _flat(inner, wanted, kept, depth + 1)
+                    _flat(inner, wanted, inside, kept, depth + 1)
         elif int(tag) in wanted and tag not in kept:
             kept[tag] = element
     return kept

@@ -203,6 +203,7 @@ class _Reading:
     sample: list[Image] = field(init=False)
     encodings: tuple[str, ...] = ()
     known: dict[Any, tuple[Any, ...]] = field(default_factory=dict)
+    private: dict[str, None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         wanted = _wanted(self.tags.keywords)
@@ -237,6 +238,8 @@ class _Reading:
         slices = Slices(self.reader, self.notes)
         positions, normals = geometry(self.planes(), lambda index: slices.of(files[index]))
         n_images = sum(map(slices.of, files))
+        if any(file.frames <= 1 < slices.of(file) for file in files):
+            self.private[COMPUTED] = None
         values |= facts
         if COMPUTED in self.tags.tags:
             values[COMPUTED] = (n_images,)
@@ -250,10 +253,11 @@ class _Reading:
             normals=normals[:MOST_VALUES],
             b_values=b_values,
             n_directions=directions,
-            asl=_labelling(values),
+            asl=labelling(values),
             echo_times=self.times("EchoTime"),
             repetition_times=self.times("RepetitionTime"),
             inversion_times=self.times("InversionTime"),
+            private=tuple(self.private),
             notes=tuple(self.notes),
         )
 
@@ -274,7 +278,12 @@ class _Reading:
         vr = dictionary_VR(number(keyword)).split(" ")[0]
         how = self.tags.tags.get(keyword) or ("number" if vr in NUMBERS or vr in ("DS", "IS") else "text")
         found: dict[Any, None] = {}
-        for element in self.distinct(keyword, self.images if keyword in VARYING else self.sample):
+        images = self.images if keyword in VARYING else self.sample
+        names = [number(name) for name in (keyword, *ENHANCED.get(keyword, ()))]
+        holders = [image for image in images if any(tag in image.elements for tag in names)]
+        if holders and all(image.private.intersection(names) for image in holders):
+            self.private[keyword] = None
+        for element in self.distinct(keyword, images):
             parts = self.parts(element, keyword, vr if how == "text" or vr in NUMBERS else "DS")
             if not parts:
                 continue
@@ -331,6 +340,7 @@ class _Reading:
             found = self.reader.read(self.sample[0].get, name) if self.sample else ()
             if found and keyword not in values:
                 values[keyword] = (found if len(found) > 1 else found[0],)
+                self.private[keyword] = None
         if "InPlanePhaseEncodingDirection" in values:
             short = {"COLUMN": "COL"}
             values["InPlanePhaseEncodingDirection"] = tuple(
@@ -431,8 +441,14 @@ class _Reading:
         if standard and standard[0] > 0:
             direction = self.numbers(image, "DiffusionGradientOrientation")
             usable = len(direction) == 3 and any(direction)
-            return standard[0], direction if usable else vendor.diffusion(self.reader, image.get)[1]
+            if not usable:
+                direction = vendor.diffusion(self.reader, image.get)[1]
+                if direction:
+                    self.private["DiffusionGradientOrientation"] = None
+            return standard[0], direction
         b, direction = vendor.diffusion(self.reader, image.get)
+        if b is not None:
+            self.private["DiffusionBValue"] = None
         if b is None:
             comment = image.get(number("ImageComments"))
             text = self.parts(comment, "ImageComments", "LT") if comment is not None else ()
@@ -469,7 +485,7 @@ def _key(element: Any) -> Any:
     return value if isinstance(value, bytes | str | float | int) else str(value)
 
 
-def _labelling(values: Mapping[str, Values]) -> str:
+def labelling(values: Mapping[str, Values]) -> str:
     """How arterial spin labelling is known, "" if not."""
     for keyword in ("ArterialSpinLabelingContrast", "ASLContext"):
         words = [str(v) for v in values.get(keyword, ()) if str(v).upper() not in vendor.NO_LABELLING]
