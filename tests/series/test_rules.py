@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from radfoundry.series import labels, rules
 from radfoundry.series.header import SeriesHeader
 from radfoundry.series.rules import RULES, UNSURE, all_fired, contrast_pairs, decide, explain, veto
-from radfoundry.series.rules_facts import Facts
+from radfoundry.series.rules_facts import Facts, agent_given
 from tests._data import data_dir
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "series-rules.md"
@@ -576,3 +576,24 @@ def test_no_wrong_verdict_on_real_series(hidden: frozenset[str], least: int) -> 
         right += said is not None and label(said) == truth
     assert not wrong
     assert len(rows) == 23 and right >= least
+
+
+@pytest.mark.parametrize(
+    ("text", "given"),
+    [
+        *((text, False) for text in (
+            "WITHOUT CONTRAST", "NON-CONTRAST", "None given", "NO GAD", "UNENHANCED", "0 ml", "NIL", "w/o",
+            "OHNE KM", "no contrast given", "Contrast not given", "N", "0.0",
+        )),
+        *((text, None) for text in ("--", "", "?", "UNKNOWN")),
+        *((text, True) for text in (
+            "Gadovist", "GADAVIST 7.5ML", "0.1 mmol/kg Dotarem", "YES", "NOVOCONTRAST 5",
+        )),
+    ],
+)  # fmt: skip
+def test_a_denied_agent_is_none_and_a_named_one_is(text: str, given: bool | None) -> None:
+    assert agent_given(text) is given
+    facts = Facts(header(**{**T1, "ContrastBolusAgent": text}))
+    assert facts.agent is given
+    verdict = decide(facts.header)
+    assert verdict is not None and verdict.label == ("T1c" if given else "T1")

@@ -125,8 +125,8 @@ def draw_study(
 def _series(
     p: Protocol, d: Draw, scanner: Scanner, who: Identity, rank: int, scene: Any, size: int | None,
     max_files: int | None, seed: int,
-) -> tuple[list[Dataset], str, tuple[int, int]]:  # fmt: skip
-    """(data sets, form, number of files and images of the series in full)."""
+) -> tuple[list[Dataset], str, tuple[int, int, int]]:  # fmt: skip
+    """(data sets, form, number of files, images and slice positions of the series in full)."""
     special = {"other:SCREEN": capture, "other:NOT-MR": computed}.get(p.label)
     dialect = Dialect({}, lambda frame: ()) if special else DIALECTS[scanner.vendor](p, scanner, d)
     shared = series_elements(p, d, scanner, who, _number(scanner.vendor, p, rank), rank)
@@ -202,19 +202,20 @@ def _identity(rng: np.random.Generator, part: str) -> Identity:
     return replace(who, study=who.uid(0), elements=elements, reference=who.uid(4))
 
 
-def _counts(p: Protocol, form: str) -> tuple[int, int]:
-    """(files, images) of the whole series."""
+def _counts(p: Protocol, form: str) -> tuple[int, int, int]:
+    """(files, images, slice positions) of the whole series."""
     stacks = p.slices if p.image == "turning-mip" else p.slices * len(p.planes)
     repeats = p.volumes if p.image in ("magnitude", "trace", "asl", "m0", "subtraction") else 1
     if p.b_values and p.image in ("magnitude", "trace"):
         repeats = sum(1 if b == 0 or p.image == "trace" else max(p.directions, 1) for b in p.b_values)
     images = stacks * max(len(p.tes), 1) * repeats
-    return images if form == "classic" else images // p.slices if form == "mosaic" else 1, images
+    files = images if form == "classic" else images // p.slices if form == "mosaic" else 1
+    return files, images, stacks
 
 
 def _truth(
     p: Protocol, anatomy: str, scanner: Scanner, form: str, corruption: str, who: Identity,
-    series: Sequence[Dataset], full: tuple[int, int]
+    series: Sequence[Dataset], full: tuple[int, int, int]
 ) -> dict[str, Any]:  # fmt: skip
     return {
         "modality": p.modality, "kind": p.kind, "anatomy": anatomy, "part": p.anatomy, "plane": p.plane,
@@ -222,7 +223,7 @@ def _truth(
         "b_values": tuple(p.b_values) if p.image in ("magnitude", "trace") else (),
         "echo_times": tuple(p.tes), "vendor": scanner.vendor, "form": form, "corruption": corruption,
         "study": who.study, "patient": who.patient, "number": int(series[0].SeriesNumber), "n_files": full[0],
-        "n_images": full[1],
+        "n_images": full[1], "n_positions": full[2],
     }  # fmt: skip
 
 

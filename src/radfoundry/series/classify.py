@@ -151,8 +151,9 @@ def _verdict(
     label = said.label if said else ""
     if label and label not in model.modalities:  # the model never learnt it: only the rule can know
         return replace(_by_rules(header, said), source=f"rules+{_seen(look)}")
-    errors = model.errors.get(look, calibrate.UNSEEN_ERRORS)
-    p = calibrate.combine(log_p, model.rules["modality"][label] if label else None, errors)
+    p = calibrate.combine(
+        log_p, model.rules["modality"][label] if label else None, _errors(model, look, "modality")
+    )
     best = int(p.argmax())
     candidates = [model.modalities[i] for i in calibrate.sets(np.exp(log_p)[None], own.threshold)[0]]
     trace = [said.trace] if said else []
@@ -185,6 +186,11 @@ def _verdict(
     )  # fmt: skip
 
 
+def _errors(model: SeriesModel, look: Look, head: str) -> float:
+    """Share of the network's verdicts to be taken as wrong."""
+    return model.errors.get(look, {}).get(head, calibrate.UNSEEN_ERRORS)
+
+
 def _anatomy(
     model: SeriesModel, header: SeriesHeader, logits: Logits, row: int, look: Look, *, use_tags: bool
 ) -> tuple[str, float | None, str]:
@@ -194,8 +200,7 @@ def _anatomy(
     if fitted is None:
         return told or OTHER, None, why
     log_p = calibrate.log_probabilities(logits.anatomy[row : row + 1], fitted.temperature)[0]
-    errors = model.errors.get(look, calibrate.UNSEEN_ERRORS)
-    p = calibrate.combine(log_p, model.rules["anatomy"].get(told), errors)
+    p = calibrate.combine(log_p, model.rules["anatomy"].get(told), _errors(model, look, "anatomy"))
     return model.anatomies[int(p.argmax())], float(p.max()), why
 
 

@@ -27,7 +27,7 @@ from radfoundry.series.train import PHANTOM, Examples
 if TYPE_CHECKING:
     import pandas as pd
 
-CODE_VERSION = 1
+CODE_VERSION = 2
 """Raised when examples of the same phantoms would be others."""
 CHUNK = 10
 """Studies drawn and kept at a time: an interrupted drawing goes on from the last whole chunk."""
@@ -124,11 +124,20 @@ def _of_study(
     for item, picture in zip(plain, pictures, strict=True):
         truth = item.truth
         (series,) = from_datasets(item.datasets, tags=tags)
-        header = replace(read_header(series, tags), n_files=truth["n_files"], n_images=truth["n_images"])
+        header = _in_full(read_header(series, tags), truth)
         image = _tokens(from_datasets(picture.datasets, tags=tags)[0], tower) if picture is not None else None
         label = joined(truth["modality"], truth["kind"])
         rows.append((header, image, label, truth["anatomy"], f"{PHANTOM}{seed}-{number}"))
     return Examples(*(list(column) for column in zip(*rows)))
+
+
+def _in_full(header: SeriesHeader, truth: Mapping[str, Any]) -> SeriesHeader:
+    """The header with the counts of the whole series, of which some files were drawn.
+
+    Positions that no geometry tells stay untold; a single position stays one (films, screenshots).
+    """
+    positions = truth["n_positions"] if header.n_positions > 1 else header.n_positions
+    return replace(header, n_files=truth["n_files"], n_images=truth["n_images"], n_positions=positions)
 
 
 _built: dict[str, Any] = {}

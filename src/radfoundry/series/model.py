@@ -43,8 +43,8 @@ class SeriesModel:
     """modalities: labels of the first head, kinds as "other:BOLD". anatomies: of the second.
 
     calibration: by look and head, e.g. calibration["tags"]["modality"]. rules: rule verdict -> log P(verdict
-    | label), likewise for anatomy. errors: by look, share of the network's verdicts to be taken as wrong
-    (`calibrate.network_errors`). trained: what it was trained on, for the card.
+    | label), likewise for anatomy. errors: by look and head, share of the network's verdicts to be taken
+    as wrong (`calibrate.network_errors`). trained: what it was trained on, for the card.
     """
 
     net: SeriesNet
@@ -55,7 +55,7 @@ class SeriesModel:
     image_tower: str
     calibration: Mapping[str, Mapping[str, Calibration]] = field(default_factory=dict)
     rules: Mapping[str, Mapping[str, np.ndarray]] = field(default_factory=dict)
-    errors: Mapping[str, float] = field(default_factory=dict)
+    errors: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     trained: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -163,7 +163,7 @@ def load(folder: Path) -> SeriesModel:
                 head: {said: np.array(values) for said, values in table.items()}
                 for head, table in record["rules"].items()
             },
-            {look: float(share) for look, share in record["errors"].items()},
+            {look: {head: float(v) for head, v in heads.items()} for look, heads in record["errors"].items()},
             record["trained"],
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as cause:

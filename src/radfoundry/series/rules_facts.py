@@ -27,10 +27,12 @@ def words(text: str) -> frozenset[str]:
 
 
 NAMES = ("SequenceName", "PulseSequenceName", "vendor:pulse_sequence", "vendor:technique")
-NO_AGENT = frozenset(
-    {"", "NO", "NONE", "N", "0", "FALSE", "WITHOUT", "NO CONTRAST", "NATIVE", "PRE", "OFF", "NA", "N/A"}
+DENIALS = words(
+    "NO NON NONE NOT N NA NIL NIHIL NEVER WITHOUT WO UNENHANCED NATIVE NATIV PRE OFF FALSE OHNE KEIN KEINE "
+    "SANS AUCUN SENZA SIN SEM ZONDER UTAN GEEN"
 )
-"""Words in Contrast/Bolus Agent that mean there was none."""
+"""First words of Contrast/Bolus Agent, in some languages, that mean there was none."""
+UNTOLD = words("UNKNOWN UNSPECIFIED SEE ANONYMIZED ANONYMISED REMOVED X XX XXX")
 DERIVED_WORDS = words(
     "SUBTRACTION SUBTRACT SUB DIFFERENCE DIVISION MULTIPLICATION MAP T1_MAP T2_MAP T2STAR_MAP R1 R2 T_TEST "
     "Z_SCORE STD_DEVIATION MASKED QSM PARAMETRIC GLM T_MAP DESIGN"
@@ -304,10 +306,8 @@ class Facts:
     @property
     def agent(self) -> bool | None:
         """Whether a contrast agent was given; None where the header does not say."""
-        found = [str(value).upper().strip() for value in self.header.values.get("ContrastBolusAgent", ())]
-        if not found:
-            return None
-        return any(value not in NO_AGENT for value in found)
+        told = {agent_given(str(value)) for value in self.header.values.get("ContrastBolusAgent", ())}
+        return True if True in told else False if False in told else None
 
     @property
     def agent_name(self) -> str:
@@ -401,3 +401,18 @@ def _number(value: object) -> float | None:
 def _numbers(value: object) -> list[float]:
     parts = value if isinstance(value, tuple | list) else (value,)
     return [number for number in map(_number, parts) if number is not None]
+
+
+def agent_given(text: str) -> bool | None:
+    """Whether Contrast/Bolus Agent names an agent, denies one (also an amount of zero), or says nothing.
+
+    >>> agent_given("Dotarem 15 ml"), agent_given("w/o contrast"), agent_given("0 ml"), agent_given("--")
+    (True, False, False, None)
+    """
+    parts = re.findall(r"[A-Z]+|\d+(?:[.,]\d+)?", text.upper().replace("W/O", "WO").replace("N/A", "NA"))
+    if not parts or parts[0] in UNTOLD:
+        return None
+    amounts = [float(part.replace(",", ".")) for part in parts if part[0].isdigit()]
+    if parts[0][0].isdigit() and not any(amounts):
+        return False
+    return not (parts[0] in DENIALS or "NOT" in parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -67,7 +68,7 @@ class TrainConfig:
     smoothing: float = 0.05
     tag_drop: float = 0.3
     half_drop: float = 0.15
-    mix: float = 0.0
+    mix: float = 0.3
     width: int = 96
     layers: int = 6
     text_tower: str = PACKAGED
@@ -133,7 +134,9 @@ def train(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         net = SeriesNet(shape)
-        history = _fit(net, tokens[0], targets[0], tokens[1], targets[1], config, state, log)
+        arrays = [getattr(part, name) for part in tokens[:2] for name in Tokens.__slots__]
+        made = _fingerprint(config, (modalities, anatomies), *targets[:2], *arrays) if state else ""
+        history = _fit(net, tokens[0], targets[0], tokens[1], targets[1], config, state, made, log)
     model = SeriesModel(net, modalities, anatomies, fitted, words, config.image_tower)
     model.trained = {
         "config": asdict(config),
@@ -188,6 +191,7 @@ def _fit(
     held_y: np.ndarray,
     config: TrainConfig,
     state: Path | None,
+    made: str,
     log: Progress,
 ) -> list[dict[str, float]]:
     """Train in place; the epoch of least validation loss over the looks is kept. Returns the history."""
@@ -195,7 +199,6 @@ def _fit(
 
     optimizer = torch.optim.AdamW(net.parameters(), config.rate, weight_decay=config.weight_decay)
     weight = _weights(y[:, 0], net.shape.modalities)
-    made = _fingerprint(config, tokens)
     kept, best, history = _resumed(net, optimizer, state, made)
     if history:
         log(f"going on after epoch {len(history)}")
@@ -276,10 +279,15 @@ def _keep(net: Any, optimizer: Any, state: Path, best: dict[str, Any] | None, re
     checkpoint.write(state, tensors, record)
 
 
-def _fingerprint(config: TrainConfig, tokens: Tokens) -> str:
+def _fingerprint(config: TrainConfig, labels: Sequence[Sequence[str]], *arrays: np.ndarray) -> str:
+    """Of all that decides what a training makes: a state of anything else is not gone on from."""
     from radfoundry.encoders.weights import text_digest
 
-    return text_digest(CODE_VERSION, sorted(asdict(config).items()), len(tokens), float(tokens.numbers.sum()))
+    seen = hashlib.sha256()
+    for array in arrays:
+        seen.update(str(array.shape).encode())
+        seen.update(np.ascontiguousarray(array).data)
+    return text_digest(CODE_VERSION, sorted(asdict(config).items()), labels, seen.hexdigest())
 
 
 def _weights(y: np.ndarray, classes: int) -> np.ndarray:
@@ -390,16 +398,20 @@ def _calibrate(
 ) -> None:
     """Fit temperatures, conformal and open-set thresholds for each look, and how the rules err."""
     made: dict[str, dict[str, calibrate.Calibration]] = {}
-    errors: dict[str, float] = {}
+    errors: dict[str, dict[str, float]] = {}
     real = np.array([not group.startswith(PHANTOM) for group in examples.group], bool)
     for look in LOOKS:
         rows = np.flatnonzero(tokens.images_known.any(axis=1)) if look != "tags" else np.arange(len(tokens))
         if len(rows) == 0:
             continue
         logits = model.logits(looked(tokens.take(rows), look))
-        right = logits.modality.argmax(axis=1) == y[rows, 0]
-        errors[look] = calibrate.network_errors(right[real[rows]])
         told = y[rows, 1] != IGNORED
+        right = logits.modality.argmax(axis=1) == y[rows, 0]
+        placed = (logits.anatomy.argmax(axis=1) == y[rows, 1])[told & real[rows]] if told.any() else right[:0]
+        errors[look] = {
+            "modality": calibrate.network_errors(right[real[rows]]),
+            "anatomy": calibrate.network_errors(placed),
+        }
         made[look] = {"modality": calibrate.fit(logits.modality, y[rows, 0], alpha=config.alpha)}
         if told.any():
             made[look]["anatomy"] = calibrate.fit(logits.anatomy[told], y[rows[told], 1], alpha=config.alpha)
