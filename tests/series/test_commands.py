@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 
+from radfoundry.cli import series_commands
 from radfoundry.cli.main import main
 from radfoundry.series.corrections import Correction, append
 from radfoundry.series.examples import read_labels
 from radfoundry.series.find import find
-from radfoundry.series.labels import load
+from radfoundry.series.labels import PACKAGED, load
 from tests.series.made import mr, put
 
 
@@ -115,3 +117,191 @@ def test_wrong_input_is_named_and_nothing_is_written(archive, words, said, capsy
     assert main(["series", *words]) == 2
     assert said in capsys.readouterr().err
     assert {p: p.read_bytes() for p in archive.parent.rglob("*") if p.is_file()} == before
+
+
+def _said(capsys) -> tuple[str, str]:
+    return tuple(capsys.readouterr())
+
+
+def _organise(archive: Path, *words: str) -> int:
+    return main(["series", "organise", str(archive), "--model", "none", "--quiet", *words])
+
+
+def _corrected(path: Path, *entries: tuple[str, str]) -> Path:
+    fixed = [{"uid": uid, "modality": modality} for uid, modality in entries]
+    path.write_text(json.dumps({"format": 1, "corrections": fixed}))
+    return path
+
+
+def _labels(index: Path) -> dict[str, str]:
+    table = pd.read_csv(index, dtype=str)
+    return dict(zip(table["uid"], table["label"]))
+
+
+@pytest.fixture
+def two(archive: Path) -> list[str]:
+    put(archive / "t2", *(mr(k, SeriesInstanceUID="1.2.9", SeriesNumber=4, SOPInstanceUID=f"1.2.9.{k}",
+                             ScanningSequence="SE", EchoTime=90.0) for k in (1, 2)))  # fmt: skip
+    return [series.uid for series in find(archive)]
+
+
+@pytest.mark.parametrize("layout", ["dicom", "sheet"])
+def test_a_plain_call_and_another_round_leave_earlier_corrections_in_force(
+    archive, two, layout, tmp_path, capsys
+):
+    first, second = two
+    out = str(tmp_path / "tree")
+    how = ["--out", out, "--layout", layout]
+    path = _corrected(tmp_path / "c.json", (first, "T1"))
+    assert _organise(archive, *how, "--corrections", str(path)) == 0
+    assert "1 of 1 corrections are of series here\n" in _said(capsys)[1]
+    assert _organise(archive, *how) == 0
+    assert "corrections in force: 1" in _said(capsys)[1]
+    assert _labels(tmp_path / "tree" / "index.csv")[first] == "T1"
+    _corrected(path, (second, "SWI"), ("1.9.9", "T1"))
+    assert _organise(archive, *how, "--corrections", str(path)) == 0
+    said = _said(capsys)[1]
+    assert "corrections in force: 2" in said
+    assert "1 of 2 corrections are of series here; the others" in said
+    assert _labels(tmp_path / "tree" / "index.csv") == {first: "T1", second: "SWI"}
+    assert "1.9.9" not in (tmp_path / "tree" / "corrections.jsonl").read_text()
+
+
+def test_a_sheet_alone_says_that_nothing_was_placed(archive, tmp_path, capsys):
+    assert _organise(archive, "--out", str(tmp_path / "s"), "--layout", "sheet") == 0
+    assert "a sheet of 1 series, none of them placed" in _said(capsys)[0]
+
+
+@pytest.mark.parametrize("left", [["index.csv", "index.parquet"], ["index.csv"], [".index.csv.partial-1"]])
+def test_a_sheet_that_was_cut_off_is_gone_on_with(archive, left, tmp_path, capsys):
+    out = tmp_path / "s"
+    assert _organise(archive, "--out", str(out), "--layout", "sheet") == 0
+    for path in list(out.iterdir()):
+        if path.name not in left:
+            path.unlink()
+    if left[0].startswith("."):
+        (out / left[0]).write_text("uid,sub")
+    assert _organise(archive, "--out", str(out), "--layout", "sheet") == 0
+    assert (out / "sheet.html").exists()
+
+
+def test_a_sheet_does_not_replace_the_index_of_a_tree(archive, tmp_path, capsys):
+    out = tmp_path / "tree"
+    assert _organise(archive, "--out", str(out)) == 0
+    before = (out / "index.csv").read_bytes()
+    assert _organise(archive, "--out", str(out), "--layout", "sheet") == 2
+    assert "holds a tree" in _said(capsys)[1]
+    assert (out / "index.csv").read_bytes() == before
+
+
+def test_a_sheet_that_cannot_be_written_is_told(archive, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert _organise(archive, "--out", str(tmp_path / "file" / "s"), "--layout", "sheet") == 2
+    assert "cannot be written: Not a directory. Pass another folder" in _said(capsys)[1]
+
+
+@pytest.mark.parametrize("layout", ["dicom", "sheet"])
+def test_folder_names_stay_out_of_index_and_sheet_when_asked(archive, layout, tmp_path, capsys):
+    (archive / "flair").rename(archive / "DOE^JOHN 1950-01-01")
+    out = tmp_path / "tree"
+    assert _organise(archive, "--out", str(out), "--layout", layout, "--hide-paths", "--json") == 0
+    assert "DOE" not in _said(capsys)[0]
+    for name in ("index.csv", "index.parquet", "sheet.html"):
+        assert b"DOE" not in (out / name).read_bytes()
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+@pytest.mark.parametrize("uid", ["1.2.3 <b>x", "1.2.3"])
+def test_a_series_with_an_odd_or_repeated_uid_can_be_corrected_on_the_sheet(archive, uid, tmp_path, capsys):
+    put(archive / "odd", mr(SeriesInstanceUID=uid, StudyInstanceUID="1.8", SOPInstanceUID="1.8.1"))
+    put(archive / "odd2", mr(SeriesInstanceUID=uid, StudyInstanceUID="1.9", SOPInstanceUID="1.9.1"))
+    out = tmp_path / "tree"
+    assert _organise(archive, "--out", str(out)) == 0
+    table = pd.read_csv(out / "index.csv", dtype=str).set_index("path_in")
+    assert f'data-uid="{table.uid["odd2"]}"' in (out / "sheet.html").read_text()
+    path = _corrected(tmp_path / "c.json", (table.uid["odd2"], "DWI"))
+    assert _organise(archive, "--out", str(out), "--corrections", str(path)) == 0
+    after = pd.read_csv(out / "index.csv", dtype=str).set_index("path_in")["label"]
+    assert after["odd2"] == "DWI" and after["odd"] != "DWI"
+    words = ["series", "evaluate", str(archive), "--truth", str(out / "corrections.jsonl"), "--model", "none"]
+    assert main(words) == 0
+    said = _said(capsys)
+    assert "odd2: DWI, called" in said[0] and "odd:" not in said[0]
+
+
+def test_one_uid_in_two_studies_is_held_against_the_labels_of_each(archive, tmp_path, capsys):
+    for name in ("a", "b"):
+        put(archive / name, mr(SeriesInstanceUID="1.2.3", StudyInstanceUID=f"1.{ord(name)}"))
+    truth = tmp_path / "t.csv"
+    truth.write_text("series_dir,modality\na,T1\nb,T2\nnowhere,T2\n")
+    words = ["series", "evaluate", str(archive), "--truth", str(truth), "--model", "none", "--json"]
+    assert main(words) == 0
+    out, err = _said(capsys)
+    told = json.loads(out)
+    assert {row["where"]: row["truth"] for row in told["errors"]} == {"a": "T1", "b": "T2"}
+    assert told["truth"] == {"rows": 3, "without_series": 1}
+    assert "2 of 3 series are labelled; 1 of 3 rows" in err
+
+
+def test_json_has_no_nan_and_text_no_none(archive, capsys):
+    words = ["series", "evaluate", str(archive), "--truth", str(_truth(archive, "T1")), "--model", "none"]
+
+    def never(word: str) -> None:
+        raise AssertionError(word)
+
+    assert main([*words, "--json"]) == 0
+    told = json.loads(_said(capsys)[0], parse_constant=never)
+    assert told["coverage"][0]["confidence"] is None
+    assert main(words) == 0
+    assert "T1, called T2-FLAIR (no probability)" in _said(capsys)[0]
+
+
+def test_verdicts_do_not_replace_the_truth(archive, capsys):
+    truth = _truth(archive, "T1")
+    before = truth.read_bytes()
+    same = archive.parent / "archive" / ".." / "truth.csv"
+    words = ["series", "evaluate", str(archive), "--truth", str(truth), "--model", "none", "--out", str(same)]
+    assert main(words) == 2
+    assert "is the table of --truth" in _said(capsys)[1]
+    assert truth.read_bytes() == before
+
+
+@pytest.mark.parametrize("verb", ["classify", "evaluate", "organise"])
+def test_labels_that_lack_what_rules_say_are_refused_before_any_work(archive, verb, tmp_path, capsys):
+    short = tmp_path / "lab.yaml"
+    lines = PACKAGED.read_text(encoding="utf-8").splitlines()
+    short.write_text("\n".join(line for line in lines if not line.startswith("  MRA:")))
+    more = {"classify": [], "evaluate": ["--truth", str(_truth(archive, "T1"))],
+            "organise": ["--out", str(tmp_path / "tree"), "--layout", "bids"]}[verb]  # fmt: skip
+    assert main(["series", verb, str(archive), "--model", "none", "--labels", str(short), *more]) == 2
+    assert "lacks modalities MRA, which the rules" in _said(capsys)[1]
+    assert not (tmp_path / "tree").exists()
+
+
+def test_classify_names_labels_as_their_file_does(archive, tmp_path, capsys):
+    own = tmp_path / "lab.yaml"
+    own.write_text(
+        PACKAGED.read_text(encoding="utf-8").replace("T2-weighted, fluid attenuated", "Dunkelwasser")
+    )
+    words = ["series", "classify", str(archive), "--model", "none", "--labels", str(own), "--json"]
+    assert main(words) == 0
+    assert json.loads(_said(capsys)[0])[0]["name"] == "Dunkelwasser"
+
+
+def test_without_torch_it_says_that_torch_is_missing(archive, capsys, monkeypatch):
+    monkeypatch.setattr(series_commands, "available", lambda name: name != "torch")
+    assert main(["series", "classify", str(archive)]) == 0
+    said = _said(capsys)[1]
+    assert "a model needs torch, which is not installed" in said and "no model yet" not in said
+
+
+@pytest.mark.parametrize("epochs", [16, 20])
+def test_training_says_how_to_use_a_model_that_is_not_the_default(epochs, tmp_path, capsys, monkeypatch):
+    from radfoundry.series import default
+
+    made = SimpleNamespace(trained={"history": [{"tags": 1.0, "pixels": 1.0, "both": float("nan")}]})
+    monkeypatch.setattr(default, "drawn", lambda *_, **__: [1])
+    monkeypatch.setattr(default, "fit_and_save", lambda *_, **__: made)
+    assert main(["series", "train", "--epochs", str(epochs), "--store", str(tmp_path)]) == 0
+    out, err = _said(capsys)
+    assert (f"--model {out.split(':')[0]}" in err) == (epochs != default.Recipe().training.epochs)

@@ -12,7 +12,14 @@ import pytest
 
 from radfoundry.errors import InputError, RunError, TableError
 from radfoundry.series import corrections as module
-from radfoundry.series.corrections import Correction, append, apply, merge_into_training, read_corrections
+from radfoundry.series.corrections import (
+    Correction,
+    append,
+    apply,
+    in_force,
+    merge_into_training,
+    read_corrections,
+)
 from radfoundry.series.verdict import Verdict
 
 ENTRY = {"uid": "1.2.3", "modality": "other", "kind": "BOLD", "anatomy": "Brain", "note": "shim?", "when": ""}
@@ -186,3 +193,19 @@ def test_a_table_without_kinds_gets_them_and_without_uids_is_refused() -> None:
     ]
     with pytest.raises(TableError, match="lacks series_uid"):
         merge_into_training(pd.DataFrame({"modality": []}), {})
+
+
+def test_corrections_of_a_tree_stay_in_force_and_new_ones_win(tmp_path: Path) -> None:
+    log = tmp_path / "corrections.jsonl"
+    new = {"2": Correction("2", "T2")}
+    assert in_force(log, new) == new
+    append(log, [Correction("1", "T1"), Correction("2", "T1c")])
+    assert {uid: one.modality for uid, one in in_force(log, new).items()} == {"1": "T1", "2": "T2"}
+    assert in_force(log, {})["2"].modality == "T1c"
+
+
+def test_of_two_series_with_one_uid_the_one_that_is_meant_is_corrected() -> None:
+    verdicts = [Verdict("1", "T1"), Verdict("1", "T1")]
+    after = apply(verdicts, {"1-b": Correction("1-b", "T2")}, ["1-a", "1-b"])
+    assert [verdict.modality for verdict in after] == ["T1", "T2"]
+    assert apply(verdicts, {"1": Correction("1", "T2")}, ["1-a", "1-b"]) == verdicts

@@ -12,7 +12,7 @@ import pydicom
 import pytest
 
 from radfoundry.errors import ReadError
-from radfoundry.series.find import find, from_datasets, survey
+from radfoundry.series.find import Series, find, from_datasets, survey, unique_ids, without_paths
 from tests._data import data_dir
 from tests.io.synthetic import uid
 from tests.series.made import SECRET, bare, mr, put
@@ -247,3 +247,36 @@ def test_values_that_are_no_text_do_not_stop_the_search(tmp_path: Path) -> None:
     pydicom.dcmwrite(path, data)
     (series,) = find(tmp_path)
     assert len(series.files) == 1
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR")
+@pytest.mark.parametrize("text", ["1e25", "-1e25", "2147483648"])
+def test_a_series_number_that_dicom_cannot_say_is_none(text: str, tmp_path: Path) -> None:
+    put(tmp_path, mr(SeriesNumber=7))
+    path = tmp_path / "0000.dcm"
+    data = pydicom.dcmread(path)
+    data["SeriesNumber"] = pydicom.DataElement(0x00200011, "UN", text.encode().ljust(12))
+    data.save_as(path)
+    assert find(tmp_path)[0].number is None
+
+
+def test_ids_are_uids_unless_two_studies_share_one_or_it_is_none() -> None:
+    series = [Series(*names, "", "", 1, "", ()) for names in (
+        ("1.2", "a"), ("1.3", "a"), ("1.2", "b"), ("1.2.3 <b>x", "a"), ("1.2.3 <b>y", "a"), ("no-uid-12", ""),
+    )]  # fmt: skip
+    ids = unique_ids(series)
+    assert (ids[1], ids[5]) == ("1.3", "no-uid-12")
+    assert ids[0].startswith("1.2-") and ids[2].startswith("1.2-") and len(ids[0]) == len("1.2-") + 8
+    assert ids[3].startswith("odd-uid-")
+    assert len(set(ids)) == 6
+    assert unique_ids(series[::-1]) == ids[::-1]
+
+
+def test_paths_are_taken_out_of_messages_and_nothing_else_is(tmp_path: Path) -> None:
+    put(tmp_path / "DOE^JOHN 1950-01-01" / "T1", mr())
+    (series,) = find(tmp_path)
+    file = series.files[0].path
+    for text in (f"{file} has no pixels", f"{series.where}: no files are left", f"{file.parent} is gone"):
+        said = without_paths(text, series)
+        assert "DOE" not in said and "1950" not in said and said.startswith("path-")
+    assert without_paths("TR 500 → T1; 1 of 2", series) == "TR 500 → T1; 1 of 2"

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from pydicom import DataElement, dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
@@ -22,7 +23,7 @@ from radfoundry.io.dicom import open_dicom
 from radfoundry.series import bids
 from radfoundry.series import organise as module
 from radfoundry.series.find import Series, find
-from radfoundry.series.organise import dicom_folders, organise
+from radfoundry.series.organise import dicom_folders, index_rows, organise
 from radfoundry.series.verdict import Attributes, Verdict
 
 
@@ -169,7 +170,7 @@ def test_a_call_that_was_killed_while_placing_is_cleaned_up(archive: Path, tmp_p
     journal = out / ".radfoundry" / "journal.jsonl"
     lines = journal.read_text().splitlines(keepends=True)
     journal.write_text("".join(lines[:-1]) + lines[-1][:7])  # placed, but its end was cut short
-    (out / json.loads(lines[-2])["files"][0] / "0003.dcm").unlink()
+    (out / json.loads(lines[-2])["files"][2]).unlink()
     organise(series, verdicts_of(series), out)
     assert len(images_in(out)) == 9
     assert json.loads(journal.read_text().splitlines()[-1]) == {"end": "1.2.5 1.2"}
@@ -304,12 +305,54 @@ def test_a_file_that_is_in_the_way_is_kept_and_told(archive: Path, tmp_path: Pat
     organise(series[:1], verdicts_of(series[:1]), out)
     strange = out / f"sub-{series[0].subject}" / "ses-1" / "004-T1-axial"
     strange.mkdir()
-    (strange / "mine.txt").write_text("mine")
+    (strange / "0002.dcm").write_text("mine")
     index = organise(series, verdicts_of(series), out)
     assert index.rows[1]["left_out"] == "failed"
-    assert "004-T1-axial is in the tree already" in index.rows[1]["problem"]
-    assert [p.name for p in strange.iterdir()] == ["mine.txt"]
+    assert "004-T1-axial/0002.dcm is in the tree already" in index.rows[1]["problem"]
+    assert {p.name: p.read_text() for p in strange.iterdir()} == {"0002.dcm": "mine"}
     assert index.rows[2]["path_out"]
+
+
+@pytest.mark.parametrize("change", ["a correction", "the input"])
+def test_a_file_that_a_person_put_beside_images_stays(change: str, archive: Path, tmp_path: Path) -> None:
+    series, out = find(archive), tmp_path / "out"
+    place = out / organise(series, verdicts_of(series), out).rows[1]["path_out"]
+    (place / "my_segmentation.nii").write_text("mine")
+    if change == "the input":
+        write_image(archive / "study" / "s4" / "4.dcm", "1.2.4", 4)
+        series = find(archive)
+    index = organise(series, verdicts_of(series, "T1", "T2" if change == "a correction" else "T1", "T1"), out)
+    assert (place / "my_segmentation.nii").read_text() == "mine"
+    moved = out / index.rows[1]["path_out"]
+    assert len(list(moved.glob("*.dcm"))) == (3 if change == "a correction" else 4)
+    if change == "a correction":
+        assert moved != place and [p.name for p in place.iterdir()] == ["my_segmentation.nii"]
+        assert any("004-T1-axial was kept: it holds 1 file" in note for note in index.rows[1]["notes"])
+    else:
+        assert moved == place and index.rows[1]["notes"] == ()
+
+
+def test_a_file_that_a_person_added_to_a_series_left_out_later_stays_and_is_told(
+    archive: Path, tmp_path: Path
+) -> None:
+    series, out = find(archive), tmp_path / "out"
+    place = out / organise(series, verdicts_of(series), out).rows[1]["path_out"]
+    (place / "notes").mkdir()
+    (place / "notes" / "a.txt").write_text("mine")
+    verdicts = verdicts_of(series)
+    verdicts[1] = replace(verdicts[1], unsure=True)
+    index = organise(series, verdicts, out, only_sure=True)
+    assert [p.name for p in place.rglob("*")] == ["notes", "a.txt"]
+    assert index.rows[1]["left_out"] == "unsure" and "was kept" in index.rows[1]["notes"][-1]
+
+
+def test_a_tree_of_an_earlier_format_is_named_as_such(archive: Path, tmp_path: Path) -> None:
+    series, out = find(archive), tmp_path / "out"
+    organise(series, verdicts_of(series), out)
+    journal = out / ".radfoundry" / "journal.jsonl"
+    journal.write_text(journal.read_text().replace('"format": 2', '"format": 1'))
+    with pytest.raises(RunError, match="made by another version"):
+        organise(series, verdicts_of(series, "T2", "T2", "T2"), out)
 
 
 def test_a_tree_of_another_input_or_layout_is_refused(archive: Path, tmp_path: Path) -> None:
@@ -428,6 +471,51 @@ def test_an_interrupt_between_two_images_of_a_series_leaves_neither(
     organise(series, verdicts_of(series, "T1", "T2", "T1c"), out, layout="bids")
     assert len(renamed) == 8  # what was whole was not made again
     assert len(list(out.rglob("*.nii.gz"))) == 6
+
+
+@pytest.mark.filterwarnings("ignore:.*VR")
+def test_a_series_number_of_nonsense_does_not_stop_the_index(archive: Path, tmp_path: Path) -> None:
+    write_image(archive / "odd" / "1.dcm", "1.2.6")
+    path = archive / "odd" / "1.dcm"
+    image = dcmread(path)
+    image["SeriesNumber"] = DataElement(0x00200011, "UN", b"1e25")
+    image["InstanceNumber"] = DataElement(0x00200013, "UN", b"9" * 300)
+    image.save_as(path)
+    series = find(archive)
+    index = organise(series, verdicts_of(series), tmp_path / "out")
+    assert [row["number"] for row in index.rows] == [3, 4, 5, None]
+    assert index.rows[3]["path_out"].endswith("/000-T1-axial")
+    assert images_in(tmp_path / "out")[0].endswith("000-T1-axial/0001.dcm")
+
+
+def test_one_uid_in_two_studies_makes_two_rows_with_ids_of_their_own(archive: Path, tmp_path: Path) -> None:
+    write_image(archive / "again" / "1.dcm", "1.2.4", StudyInstanceUID="1.9")
+    series = find(archive)
+    index = organise(series, verdicts_of(series, "T1", "T1", "T1", "T2"), tmp_path / "out")
+    ids = [row["uid"] for row in index.rows]
+    assert len(set(ids)) == 4 and [uid for uid in ids if "-" not in uid] == ["1.2.3", "1.2.5"]
+    assert len(images_in(tmp_path / "out")) == 10
+
+
+@pytest.mark.parametrize("layout", ["dicom", "sheet"])
+def test_folder_names_stay_out_of_the_index_when_asked(layout: str, archive: Path, tmp_path: Path) -> None:
+    (archive / "study").rename(archive / "DOE^JOHN 1950-01-01")
+    series, out = find(archive), tmp_path / "out"
+    verdicts = verdicts_of(series)
+    lost = series[0].files[0].path
+    verdicts[0] = replace(verdicts[0], trace=("TR 500 → T1", f"pixels not read: {lost} is damaged"))
+    shutil.rmtree(archive / "DOE^JOHN 1950-01-01" / "s5")
+    if layout == "dicom":
+        index = organise(series, verdicts, out, hide_paths=True)
+        assert "DOE" not in (out / "index.csv").read_text()
+        assert b"DOE" not in (out / "index.parquet").read_bytes()
+        assert index.rows[2]["left_out"] == "failed"
+    else:
+        index = index_rows(series, verdicts, hide_paths=True)
+    assert "DOE" not in json.dumps(index.rows)
+    assert len({row["path_in"] for row in index.rows}) == 3
+    assert index.rows[0]["trace"][0] == "TR 500 → T1"
+    assert index.rows[0]["trace"][1].endswith(" is damaged")
 
 
 def test_a_placed_series_that_went_missing_is_placed_again(archive: Path, tmp_path: Path) -> None:

@@ -160,7 +160,13 @@ def test_two_thousand_series_make_a_page_of_bearable_size(tmp_path: Path) -> Non
     assert time.perf_counter() - start < 30
     assert len(text) < 40e6
     assert text.count("<article") == 2000
-    assert text.count("<select") == 6  # three filters, and one editor that moves from card to card
+    assert text.count("<select") == 6  # three filters, and one editor for the active card
+
+
+def test_an_unsure_card_always_offers_a_choice(tmp_path: Path) -> None:
+    rows = [row("1", unsure=True, confidence=None, candidates=()), row("2", **UNSURE), row("3")]
+    choices = [attributes for tag, attributes in tags(page(tmp_path, rows)) if "data-choose" in attributes]
+    assert len(choices) == 2
 
 
 def test_no_series_make_a_page(tmp_path: Path) -> None:
@@ -295,6 +301,43 @@ def test_filters_show_what_they_say(browser: Any, tmp_path: Path) -> None:
     Select(browser.find_element("id", "by-label")).select_by_value("")
     browser.find_element("id", "search").send_keys("1.3")
     assert shown() == ["1.3"]
+
+
+def test_an_unsure_series_without_candidates_is_chosen_for(browser: Any, tmp_path: Path) -> None:
+    from selenium.webdriver.common.keys import Keys
+    from selenium.webdriver.support.ui import Select
+
+    bare = {"unsure": True, "confidence": None, "candidates": (), "source": "rules"}
+    opened(browser, tmp_path, [row("1.0", "other:UNKNOWN", **bare), row("1.1", "other:UNKNOWN", **bare)])
+    browser.find_element("css selector", '[data-uid="1.1"] [data-choose]').click()
+    press(browser, Keys.ESCAPE)
+    assert browser.switch_to.active_element.get_attribute("name") in ("modality", None)
+    Select(browser.find_element("name", "modality")).select_by_value("SWI")
+    assert {uid: one.label for uid, one in read_corrections(downloaded(browser)).items()} == {"1.1": "SWI"}
+
+
+def test_the_editor_moves_no_card_and_cuts_no_list(browser: Any, tmp_path: Path) -> None:
+    from selenium.webdriver.common.keys import Keys
+
+    opened(browser, tmp_path, [row(f"1.{i}", "other:BOLD") for i in range(9)])
+    sizes = browser.execute_script(
+        "return [...document.querySelectorAll('.card')].map((card) => card.offsetHeight)"
+    )
+    assert max(sizes) - min(sizes) <= 1
+    lists = browser.find_elements("css selector", ".editor select")
+    assert [len(one.find_elements("tag name", "option")) > 5 for one in lists] == [True] * 3
+    for one in lists:
+        longest = browser.execute_script(
+            "const s = arguments[0], probe = s.cloneNode(true); probe.style.cssText = 'position:absolute;"
+            "width:auto;max-width:none'; document.body.append(probe); const w = probe.offsetWidth;"
+            "probe.remove(); return w - s.offsetWidth", one,
+        )  # fmt: skip
+        assert longest <= 0
+    press(browser, *[Keys.ARROW_RIGHT] * 8)
+    place = "return document.querySelector(arguments[0]).getBoundingClientRect()"
+    active, dock = (browser.execute_script(place, query) for query in (".card.active", "#dock"))
+    assert active["bottom"] <= dock["top"] < 900
+    assert "study/1.8" in browser.find_element("css selector", ".which").text
 
 
 def test_hostile_text_does_nothing_in_a_browser(browser: Any, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ class Sorting:
     tags: Path | None = None
     """Your own list of tags (YAML); a model needs the list it was trained with."""
     labels: Path | None = None
-    """Your own labels (YAML)."""
+    """Your own labels (YAML), all that rules and model may say among them."""
     store: Path = Path("stores/series")
     """Where the default model and its training series are kept."""
     json: bool = False
@@ -54,7 +54,7 @@ class Classify(Sorting):
 class Organise(Sorting):
     """Write a BIDS tree or a renamed DICOM tree, an index, and a contact sheet for corrections.
 
-    The input is only read. An interrupted call goes on where it stopped.
+    The input is only read. An interrupted call goes on where it stopped. Exits 1 when a series had a problem.
     """
 
     dir: tyro.conf.Positional[Path]
@@ -67,8 +67,10 @@ class Organise(Sorting):
     """Hard links instead of copies, where the file system allows (layout dicom)."""
     only_sure: bool = False
     """Leave out what the sorter is unsure of."""
+    hide_paths: bool = False
+    """Digests in place of folder names, which may be those of patients, in index and sheet."""
     corrections: Path | None = None
-    """corrections.json as the contact sheet exports it."""
+    """corrections.json as the contact sheet exports it; those of earlier calls stay in force."""
     quiet: bool = False
     """No progress bar."""
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from radfoundry.series.classify import Classified
     from radfoundry.series.find import Series
     from radfoundry.series.header import SeriesHeader
+    from radfoundry.series.labels import Labels
     from radfoundry.series.model import SeriesModel
     from radfoundry.series.tags import TagList
 
@@ -31,16 +33,17 @@ def classify(args: Classify) -> int:
 
     check_endings(args.out)
     model = _model(args)
+    known = _labels(args, model)
     tags = _tags(args, model)
     start = time.perf_counter()
     with Bars() as bars:
         found = run(args.dir, model, pixels=args.pixels, tags=tags, progress=bars("series"))
     seconds = time.perf_counter() - start
-    table = _table(found)
+    table = _table(found, known)
     if args.out is not None:
         write(table, args.out)
     if args.json:
-        print(json.dumps([_row(item) for item in found], indent=2, ensure_ascii=False))
+        print(_json([_row(item, known) for item in found]))
     else:
         _print(table, trace=args.trace)
     unsure = sum(item.verdict.unsure for item in found)
@@ -87,9 +90,11 @@ def train(args: Train) -> int:
         from radfoundry.series.onnx import export
 
         export(model, out / "model.onnx")
-    last = model.trained["history"][-1]
+    last = min(model.trained["history"], key=lambda epoch: epoch["nll"])  # the epoch that was kept
+    if out != Recipe().folder(args.store):
+        print(f"use it with --model {out}; --model default is that of the default recipe", file=sys.stderr)
     if args.json:
-        print(json.dumps({"model": str(out), **model.trained}, indent=2, default=str))
+        print(_json({"model": str(out), **model.trained}))
     else:
         print(
             f"{out}: accuracy on validation series {last['tags']:.3f} by tags, "
@@ -101,22 +106,24 @@ def train(args: Train) -> int:
 
 def evaluate(args: Evaluate) -> int:
     """Estimates beside the trivial ones, a table by label, and every error."""
-    from radfoundry.series import labels as names
     from radfoundry.series.assess import assess, hide
     from radfoundry.series.classify import Classifier, in_batches
-    from radfoundry.series.examples import label_of, read_labels
+    from radfoundry.series.examples import read_labels
     from radfoundry.series.find import find
     from radfoundry.series.tags import read_header
 
     check_endings(args.out)
+    if args.out is not None and args.out.resolve() == args.truth.resolve():
+        raise InputError(f"--out {args.out} is the table of --truth, which would be lost. Pass another name")
     model = _model(args)
     tags = _tags(args, model)
-    known = names.load(args.labels) if args.labels else names.load()
+    known = _labels(args, model)
     truth = read_labels(args.truth, known)
-    pairs = [(s, row) for s in find(args.dir, tags=tags) if (row := label_of(s, truth)) is not None]
+    series = find(args.dir, tags=tags)
+    pairs = _labelled(series, truth)
     if not pairs:
         raise InputError(f"{args.truth} labels no series below {args.dir}. See --help for its columns")
-    answers = {series.uid: row for series, row in pairs}
+    answers = {(one.uid, one.study): truth[key] for one, key in pairs}
     with Bars() as bars:
 
         def read(one: Series) -> SeriesHeader:
@@ -125,47 +132,73 @@ def evaluate(args: Evaluate) -> int:
         found = in_batches(
             [s for s, _ in pairs], read, Classifier(model, args.pixels, use_rules=args.rules), bars("series")
         )
-    rows = [answers[item.series.uid] for item in found]
+    rows = [answers[item.series.uid, item.series.study] for item in found]
     result = assess(
         found, [label for label, _ in rows], anatomy=[anatomy for _, anatomy in rows], name="sorter"
     )
     _say_what_judged(args, model)
+    idle = len(truth) - len({key for _, key in pairs})
+    print(
+        f"{len(pairs)} of {len(series)} series are labelled; {idle} of {len(truth)} rows of {args.truth} "
+        "label no series here",
+        file=sys.stderr,
+    )
     if args.out is not None:
-        write(_table(found).assign(truth=[label for label, _ in rows]), args.out)
+        write(_table(found, known).assign(truth=[label for label, _ in rows]), args.out)
     if args.json:
         print(
-            json.dumps(
+            _json(
                 {
                     "estimates": [e.as_dict() for e in result.estimates],
                     "labels": result.labels.to_dict("records"),
                     "coverage": result.coverage.to_dict("records"),
                     "errors": result.errors.to_dict("records"),
-                },
-                indent=2,
-                ensure_ascii=False,
+                    "truth": {"rows": len(truth), "without_series": idle},
+                }
             )
         )
         return 0
+    import pandas as pd
+
     print("\n".join(str(e) for e in result.estimates if e.subgroup is None))
     print("\n" + result.labels.to_string(index=False, float_format=lambda v: f"{v:.3f}"))
     for row in result.errors.itertuples():
-        print(f"\n{row.where}: {row.truth}, called {row.verdict} ({row.confidence}); {row.trace}")
+        sure = "no probability" if pd.isna(row.confidence) else f"{row.confidence:.2f}"
+        print(f"\n{row.where}: {row.truth}, called {row.verdict} ({sure}); {row.trace}")
     return 0
+
+
+def _labelled(series: Sequence[Series], truth: Mapping[str, tuple[str, str]]) -> list[tuple[Series, str]]:
+    """Series that a table labels, each with the UID or folder of its row."""
+    from radfoundry.series.examples import label_of
+    from radfoundry.series.find import unique_ids
+
+    rows = {key: (key, "") for key in truth}
+    found = []
+    for one, uid in zip(series, unique_ids(series)):
+        row = rows.get(uid) or label_of(one, rows)
+        if row is not None:
+            found.append((one, row[0]))
+    return found
 
 
 def organise(args: Organise) -> int:
     """A tree, its index and its contact sheet; 1 where a series had a problem."""
     from radfoundry.series import corrections
-    from radfoundry.series import labels as names
     from radfoundry.series import organise as trees
     from radfoundry.series.classify import classify as run
+    from radfoundry.series.find import unique_ids
     from radfoundry.series.rules import explain
     from radfoundry.series.sheet import write_sheet
 
-    known = names.load(args.labels) if args.labels else names.load()
-    fixed = corrections.read_corrections(args.corrections, known) if args.corrections else {}
     trees.refuse_overlap(args.out, args.dir)
+    if args.layout == "sheet":
+        _refuse_other(args.out)
     model = _model(args)
+    known = _labels(args, model)
+    log = args.out / "corrections.jsonl"
+    given = corrections.read_corrections(args.corrections, known) if args.corrections else {}
+    fixed = corrections.in_force(log, given, known)
     with Bars(quiet=args.quiet) as bars:
         found = run(
             args.dir,
@@ -176,12 +209,13 @@ def organise(args: Organise) -> int:
             progress=bars("series read"),
         )
         series = [item.series for item in found]
-        verdicts = corrections.apply([item.verdict for item in found], fixed)
+        ids = unique_ids(series)
+        verdicts = corrections.apply([item.verdict for item in found], fixed, ids)
         if args.layout == "sheet":
-            _refuse_other(args.out)
-            args.out.mkdir(parents=True, exist_ok=True)
-            index = trees.Index(tuple(trees.index_row(s, v) for s, v in zip(series, verdicts)))
-            index.write(args.out)
+            index = trees.index_rows(series, verdicts, hide_paths=args.hide_paths)
+            with trees.explained(args.out):
+                args.out.mkdir(parents=True, exist_ok=True)
+                index.write(args.out)
         else:
             index = trees.organise(
                 series,
@@ -193,15 +227,19 @@ def organise(args: Organise) -> int:
                 progress=bars("series written"),
                 labels=known,
                 root=args.dir,
+                hide_paths=args.hide_paths,
             )
-    if fixed:
-        corrections.append(args.out / "corrections.jsonl", fixed.values(), known)
-    pictures = {item.series.uid: item.thumbnail for item in found}
-    facts = {item.series.uid: explain(item.header) for item in found}
+    matched = [one for uid, one in given.items() if uid in set(ids)]
+    if matched:
+        corrections.append(log, matched, known)
+    pictures = {uid: item.thumbnail for uid, item in zip(ids, found)}
+    facts = {uid: explain(item.header) for uid, item in zip(ids, found)}
     sheet = write_sheet(index.rows, args.out / "sheet.html", thumbnails=pictures, facts=facts, labels=known)
     left = [row for row in index.rows if row["left_out"]]
     if args.json:
         print(index.frame().to_json(orient="records", indent=2, force_ascii=False))
+    elif args.layout == "sheet":
+        print(f"{args.out}: a sheet of {len(index.rows)} series, none of them placed; look at {sheet}")
     else:
         print(
             f"{args.out}: {len(index.rows) - len(left)} of {len(index.rows)} series placed; look at {sheet}"
@@ -211,15 +249,39 @@ def organise(args: Organise) -> int:
     _say_what_judged(args, model)
     print(
         f"{unsure} unsure, {len(left)} left out and {failed} with a problem (index.csv says why), "
-        f"{len(fixed)} corrections",
+        f"corrections in force: {sum(uid in fixed for uid in ids)}",
         file=sys.stderr,
     )
+    if args.corrections:
+        others = "; the others, of series that are not here, were passed over"
+        print(
+            f"{args.corrections}: {len(matched)} of {len(given)} corrections are of series here"
+            + (others if len(matched) < len(given) else ""),
+            file=sys.stderr,
+        )
     return 1 if failed else 0
 
 
 def _refuse_other(out: Path) -> None:
-    """InputError for a folder with files and no sheet of ours: an index of theirs would be replaced."""
-    if out.is_dir() and any(out.iterdir()) and not (out / "sheet.html").exists():
+    """InputError for a folder with a tree, or with files and no sheet of ours: their index would be lost.
+
+    A call that was cut off may have left an index of ours without a sheet, or unfinished files of either.
+    """
+    from radfoundry.series.organise import COLUMNS, OWN
+
+    if (out / OWN).exists():
+        raise InputError(
+            f"{out} holds a tree, with a sheet of its own. Run its layout again (bids or dicom), or pass "
+            "another folder"
+        )
+    if not out.is_dir() or (out / "sheet.html").exists():
+        return
+    index = out / "index.csv"
+    if index.is_file():
+        with open(index, encoding="utf-8", errors="replace") as file:
+            if file.readline(10_000).strip() == ",".join(COLUMNS):
+                return
+    if any(".partial" not in path.name for path in out.iterdir()):
         raise InputError(f"{out} holds other files. Pass a new or empty folder")
 
 
@@ -240,10 +302,31 @@ def _model(args: Sorting) -> SeriesModel | None:
 
 
 def _say_what_judged(args: Sorting, model: SeriesModel | None) -> None:
-    if model is None and args.model != "none":
+    if model is not None or args.model == "none":
+        return
+    if not available("torch"):
         print(
-            "rules alone: no model yet. `radfoundry series train` makes one in some minutes", file=sys.stderr
+            "rules alone: a model needs torch, which is not installed. Install it: "
+            "pip install 'radfoundry[series]'",
+            file=sys.stderr,
         )
+        return
+    print("rules alone: no model yet. `radfoundry series train` makes one in some minutes", file=sys.stderr)
+
+
+def _labels(args: Sorting, model: SeriesModel | None) -> Labels:
+    """The labels that were asked for; InputError where they lack one that rules or model may say."""
+    from radfoundry.series import labels as names
+    from radfoundry.series.attributes import ANATOMY_WORDS
+    from radfoundry.series.rules import RULES
+
+    known = names.load(args.labels) if args.labels else names.load()
+    said = {rule.verdict for rule in RULES} | {names.joined(names.OTHER, "UNKNOWN")}
+    parts = set(ANATOMY_WORDS)
+    if model is not None:
+        said, parts = said | set(model.modalities), parts | set(model.anatomies)
+    known.require(said, parts, args.labels)
+    return known
 
 
 def _tags(args: Sorting | Train, model: SeriesModel | None = None) -> TagList:
@@ -255,8 +338,21 @@ def _tags(args: Sorting | Train, model: SeriesModel | None = None) -> TagList:
     return load_tags(args.tags, descriptions=described) if args.tags else load_tags(descriptions=described)
 
 
-def _row(item: Classified) -> dict[str, Any]:
-    series = item.series
+def _json(value: Any) -> str:
+    """JSON of it; numbers that JSON has no word for become null."""
+
+    def plain(part: Any) -> Any:
+        if isinstance(part, Mapping):
+            return {str(key): plain(one) for key, one in part.items()}
+        if isinstance(part, list | tuple):
+            return [plain(one) for one in part]
+        return None if isinstance(part, float) and not math.isfinite(part) else part
+
+    return json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False, default=str)
+
+
+def _row(item: Classified, labels: Labels) -> dict[str, Any]:
+    series, verdict = item.series, item.verdict
     return {
         "where": series.where,
         "number": series.number,
@@ -266,18 +362,20 @@ def _row(item: Classified) -> dict[str, Any]:
         "files": len(series.files),
         "images": item.header.n_images,
         "vendor": item.header.vendor,
-        **item.verdict.as_dict(),
+        **verdict.as_dict(),
+        "name": labels.of(verdict.modality, verdict.kind).name,
         "problem": series.problem,
     }
 
 
-def _table(found: Sequence[Classified]) -> pd.DataFrame:
+def _table(found: Sequence[Classified], labels: Labels) -> pd.DataFrame:
     import pandas as pd
 
+    rows = [_row(item, labels) for item in found]
     return pd.DataFrame(
         [
-            {k: "; ".join(map(str, v)) if isinstance(v, tuple | list) else v for k, v in _row(c).items()}
-            for c in found
+            {k: "; ".join(map(str, v)) if isinstance(v, tuple | list) else v for k, v in row.items()}
+            for row in rows
         ]
     )
 

@@ -24,7 +24,10 @@ LONGEST = {"uid": 128, "note": 2000, "when": 40}
 
 @dataclass(frozen=True, slots=True)
 class Correction:
-    """What one series is, as a person says. anatomy: "" leaves it as it was. when: ISO 8601 or ""."""
+    """What one series is, as a person says. uid: its id of `find.unique_ids`, mostly its series UID.
+
+    anatomy: "" leaves it as it was. when: ISO 8601 or "".
+    """
 
     uid: str
     modality: str
@@ -116,12 +119,27 @@ def _correction(entry: Any, where: str, labels: Labels) -> Correction:
     return found
 
 
-def apply(verdicts: Sequence[Verdict], corrections: Mapping[str, Correction]) -> list[Verdict]:
+def in_force(
+    log: Path | str, given: Mapping[str, Correction], labels: Labels | None = None
+) -> dict[str, Correction]:
+    """What the corrections.jsonl of a tree says, where there is one, with those given now on top.
+
+    Raises InputError as `read_corrections`.
+    """
+    log = Path(log)
+    return (read_corrections(log, labels) if log.is_file() else {}) | dict(given)
+
+
+def apply(
+    verdicts: Sequence[Verdict], corrections: Mapping[str, Correction], ids: Sequence[str] | None = None
+) -> list[Verdict]:
     """Verdicts with a person's word in place of the sorter's; those without a correction are unchanged.
 
-    source is `person`, and confidence None: nobody measured how often that person is right.
+    ids: of `find.unique_ids`, in the order of the verdicts; their series UIDs when absent. source is
+    `person`, and confidence None: nobody measured how often that person is right.
     """
-    return [_corrected(verdict, corrections.get(verdict.uid)) for verdict in verdicts]
+    keys = [verdict.uid for verdict in verdicts] if ids is None else ids
+    return [_corrected(verdict, corrections.get(key)) for verdict, key in zip(verdicts, keys, strict=True)]
 
 
 def _corrected(verdict: Verdict, correction: Correction | None) -> Verdict:

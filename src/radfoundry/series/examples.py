@@ -16,7 +16,7 @@ import numpy as np
 from radfoundry.errors import InputError, ReadError
 from radfoundry.optional import available
 from radfoundry.series.corrections import read_corrections
-from radfoundry.series.find import Series, find, from_datasets
+from radfoundry.series.find import Series, find, from_datasets, unique_ids
 from radfoundry.series.header import SeriesHeader
 from radfoundry.series.labels import OTHER, Labels, joined, parted
 from radfoundry.series.pixels import read_pixels
@@ -163,7 +163,11 @@ def from_folder(
     """
     truth = read_labels(table, labels)
     series = find(root, tags=tags)
-    pairs = [(one, row) for one in series if (row := label_of(one, truth)) is not None]
+    pairs = [
+        (one, row)
+        for one, uid in zip(series, unique_ids(series), strict=True)
+        if (row := truth.get(uid) or label_of(one, truth)) is not None
+    ]
     if not pairs:
         raise InputError(
             f"{table} labels none of the {len(series)} series below {root}. Its column series_uid must hold "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +37,8 @@ SPECTROSCOPY = "1.2.840.10008.5.1.4.1.1.4.2"
 NAMED = (".dcm", ".ima")
 MEMORY = Path("memory")
 MOST_FOLDERS = 4
+LARGEST = 2**31 - 1
+"""The largest whole number that DICOM can say (an IS)."""
 NOT_DICOM, UNREADABLE_FILE, LINK, HIDDEN = "not DICOM", "unreadable", "link out of the folder", "hidden"
 
 Progress = Callable[[int, int], None]
@@ -134,6 +137,79 @@ def from_datasets(
         if progress is not None:
             progress(done, len(datasets))
     return list(_grouped(opened, Counter(), Counter()).series)
+
+
+def unique_ids(series: Sequence[Series]) -> list[str]:
+    """An id of each series, in their order, fit for files: its UID wherever that is one and is not repeated.
+
+    A UID that several studies have is followed by a digest of the study; what has other signs than a UID
+    becomes "odd-uid-" and a digest.
+
+    >>> unique_ids([Series(uid, study, "", "", 1, "", ()) for uid, study in (("1", "8"), ("2", "8"))])
+    ['1', '2']
+    """
+    count = Counter(one.uid for one in series)
+    found = []
+    for one in series:
+        uid = one.uid if re.fullmatch(r"[\w.-]{1,100}", one.uid, re.ASCII) else f"odd-uid-{_digest(one.uid)}"
+        found.append(f"{uid}-{_digest(one.study)}" if count[one.uid] > 1 else uid)
+    return found
+
+
+def instances(one: Series) -> list[tuple[str, DicomFile]]:
+    """(NUMBER.dcm, file) by Instance Number, or counted in that order where one is missing or repeated."""
+
+    def place(file: DicomFile) -> tuple[int, str, str]:
+        try:
+            return file.whole("InstanceNumber", -1), str(file.get("SOPInstanceUID", "")), str(file.path)
+        except ReadError:
+            return -1, "", str(file.path)
+
+    files = sorted(one.files, key=place)
+    numbers = [place(file)[0] for file in files]
+    if min(numbers) < 0 or max(numbers) > LARGEST or len(set(numbers)) < len(numbers):
+        numbers = list(range(1, len(files) + 1))
+    width = max(4, len(str(max(numbers))))
+    return [(f"{n:0{width}d}.dcm", file) for n, file in zip(numbers, files)]
+
+
+def fingerprint(one: Series) -> tuple[str, int]:
+    """(digest of the files: names, sizes and times of change; bytes in all)."""
+    parts, total = [], 0
+    for file in one.files:
+        try:
+            stat = file.path.stat()
+        except OSError:  # gone since it was found: copying will say so
+            parts.append(f"{file.path.name} gone")
+            continue
+        parts.append(f"{file.path.name} {stat.st_size} {stat.st_mtime_ns}")
+        total += stat.st_size
+    return hashlib.sha256("\n".join(sorted(parts)).encode("utf-8", "surrogateescape")).hexdigest(), total
+
+
+def hidden(where: str) -> str:
+    """A digest in place of the name of a folder, the same for the same name."""
+    return f"path-{_digest(where)}"
+
+
+def without_paths(text: str, one: Series) -> str:
+    """What was said of a series, with digests in place of its folders and files.
+
+    A word of the text that happens to be a folder's name, such as T1, stays: messages name a whole path, or
+    begin with `where`.
+
+    >>> without_paths("Doe^J: no files; T1 → Doe", Series("1", "", "", "", 1, "Doe^J", ()))
+    'path-d6c2115b: no files; T1 → Doe'
+    """
+    for end in (":", " holds"):
+        text = text.replace(f"{one.where}{end}", f"{hidden(one.where)}{end}")
+    if os.sep not in text:
+        return text
+    paths = {path for file in one.files for path in (str(file.path), str(file.path.parent))}
+    for name in sorted({*paths, *one.where.split(", ")}, key=len, reverse=True):
+        for said in (name, _printable(name)) if os.sep in name else ():
+            text = text.replace(said, hidden(name))
+    return text
 
 
 def _walk(root: Path, passed: Counter[str]) -> Iterator[Path]:
@@ -253,9 +329,10 @@ def _text(file: DicomFile, name: str) -> str:
 
 def _whole(file: DicomFile, name: str) -> int | None:
     try:
-        return int(float(_text(file, name)))
+        value = int(float(_text(file, name)))
     except (ValueError, OverflowError):  # absent, or no number
         return None
+    return value if -LARGEST - 1 <= value <= LARGEST else None  # a damaged "1e25"
 
 
 def _series_key(file: DicomFile, where: str) -> tuple[str, ...]:

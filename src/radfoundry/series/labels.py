@@ -6,7 +6,7 @@ that it was trained with.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -45,10 +45,42 @@ class Labels:
     anatomies: Mapping[str, Label]
 
     def of(self, modality: str, kind: str = "") -> Label:
-        """The label of a verdict: the kind's own where the modality is `other` and the kind is known."""
+        """The label of a verdict: the kind's own where the modality is `other` and the kind is known.
+
+        Raises InputError for a modality that the file lacks; `require` says so before any work.
+        """
         if modality == OTHER and kind in self.kinds:
             return self.kinds[kind]
+        if modality not in self.modalities:
+            raise InputError(f"the labels lack the modality {modality!r}. Add it to the file of labels")
         return self.modalities[modality]
+
+    def require(self, said: Iterable[str], anatomies: Iterable[str], path: Path | None = None) -> None:
+        """InputError that names what may be said and is not in the file; path: None for the packaged one.
+
+        said: labels as `joined` writes them.
+        """
+        parts = [parted(label) for label in said]
+        asked = (
+            ("modalities", {modality for modality, _ in parts}, self.modalities),
+            ("kinds", {kind for _, kind in parts if kind}, self.kinds),
+            ("anatomies", set(anatomies), self.anatomies),
+        )
+        lacking = [
+            f"{name} {', '.join(sorted(wanted - set(known)))}"
+            for name, wanted, known in asked
+            if wanted - set(known)
+        ]
+        if lacking and path is None:
+            raise InputError(
+                f"the packaged labels lack {'; '.join(lacking)}, which the model says. Pass --labels "
+                "with the file that it was trained with"
+            )
+        if lacking:
+            raise InputError(
+                f"{path} lacks {'; '.join(lacking)}, which the rules or the model say. Add them; {PACKAGED} "
+                "has those of the rules"
+            )
 
 
 def joined(modality: str, kind: str = "") -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
-import hashlib
 import json
 import os
 import re
@@ -25,19 +24,19 @@ from radfoundry.errors import MissingExtra, ReadError, RunError
 from radfoundry.series import bids
 from radfoundry.series import labels as names
 from radfoundry.series.bids import TIMEOUT_S, Converted
+from radfoundry.series.find import fingerprint, hidden, instances, unique_ids, without_paths
 from radfoundry.series.labels import Labels
 from radfoundry.series.verdict import Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from radfoundry.io.dicom import DicomFile
     from radfoundry.series.find import Series
 
 Layout = Literal["bids", "dicom"]
 Copy = Literal["copy", "link"]
 Progress = Callable[[int, int], None]
-FORMAT = 1
+FORMAT = 2
 OWN = ".radfoundry"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 # fmt: off
@@ -51,10 +50,11 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Index:
-    """One row a series, columns as COLUMNS; a pseudonym and the series UID, but no patient attribute.
+    """One row a series, columns as COLUMNS; of header elements that name a patient, a pseudonym alone.
 
-    path_in, path_out: relative to input and output. left_out: why a series is not in the tree, or only in its
-    sourcedata/. b_values in s/mm², echo_times in ms.
+    uid: as `find.unique_ids`. path_in: folder below the input as it is called there, which may hold a name,
+    or a digest of it where paths were hidden. path_out: relative to the output. left_out: why a series is not
+    in the tree, or only in its sourcedata/. b_values in s/mm², echo_times in ms.
     """
 
     rows: tuple[dict[str, Any], ...]
@@ -79,14 +79,30 @@ def _plain(value: Any) -> Any:
     return "; ".join(f"{part:g}" if isinstance(part, float) else str(part) for part in value)
 
 
-def index_row(one: Series, verdict: Verdict, session: int = 1) -> dict[str, Any]:
-    """Row of a series that is in no tree; values as COLUMNS."""
+def index_row(one: Series, verdict: Verdict, session: int = 1, *, uid: str = "") -> dict[str, Any]:
+    """Row of a series that is in no tree; values as COLUMNS. uid: its id where that is not its UID."""
     said = verdict.as_dict() | {
-        "uid": one.uid, "subject": one.subject, "session": session, "number": one.number, "left_out": "",
+        "uid": uid or one.uid, "subject": one.subject, "session": session, "number": one.number,
         "path_in": one.where, "path_out": "", "files": len(one.files), "problem": one.problem,
-        "notes": one.notes,
+        "left_out": "", "notes": one.notes,
     }  # fmt: skip
     return {name: said[name] for name in COLUMNS}
+
+
+def index_rows(series: Sequence[Series], verdicts: Sequence[Verdict], *, hide_paths: bool = False) -> Index:
+    """An index of series that are in no tree, their studies numbered as in one."""
+    of = zip(series, verdicts, bids.sessions(series), unique_ids(series), strict=True)
+    rows = [index_row(one, verdict, session, uid=uid) for one, verdict, (_, session), uid in of]
+    return Index(tuple(_hide(rows, series) if hide_paths else rows))
+
+
+def _hide(rows: Sequence[dict[str, Any]], series: Sequence[Series]) -> list[dict[str, Any]]:
+    """Rows without names of folders and files of the input: digests in place of them."""
+    return [
+        row | {"path_in": hidden(one.where), "problem": without_paths(row["problem"], one)}
+        | {name: tuple(without_paths(text, one) for text in row[name]) for name in ("trace", "notes")}
+        for row, one in zip(rows, series, strict=True)
+    ]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +110,7 @@ class _Job:
     """What to do with one series. target: its place and all else that a change of would make it anew."""
 
     series: Series
+    uid: str
     verdict: Verdict
     session: int
     path: str
@@ -112,14 +129,16 @@ class _Job:
 def organise(
     series: Sequence[Series], verdicts: Sequence[Verdict], out: Path | str, *, layout: Layout = "dicom",
     copy: Copy = "copy", only_sure: bool = False, resume: bool = True, progress: Progress | None = None,
-    labels: Labels | None = None, root: Path | str | None = None, timeout_s: float = TIMEOUT_S,
+    labels: Labels | None = None, root: Path | str | None = None, hide_paths: bool = False,
+    timeout_s: float = TIMEOUT_S,
 ) -> Index:  # fmt: skip
     """Write a tree below `out`, and index.csv and index.parquet into it; verdicts in the order of the series.
 
     layout: bids (NIfTI by dcm2niix, see `bids.plan`) or dicom (sub-ID/ses-N/NUMBER-LABEL-PLANE/INSTANCE.dcm,
     byte for byte, so patient attributes stay in the files). copy: link makes hard links where the file system
     allows; who edits such a file edits the input. root: folder that was searched, for refusing an `out`
-    inside it; guessed from the series when absent. resume: go on with a tree of an earlier call.
+    inside it; guessed from the series when absent. resume: go on with a tree of an earlier call. hide_paths:
+    digests in the index instead of names of input folders, which may be those of patients.
 
     A series that fails is reported in its row; the rest goes on. Raises RunError where `out` is inside the
     input or around it, is read-only, too small, in use, or holds what this function did not write.
@@ -128,7 +147,7 @@ def organise(
     _refuse_overlap(series, out.resolve(), None if root is None else Path(root))
     jobs = _plan(series, verdicts, layout, copy, only_sure, labels or names.load(), timeout_s)
     with _claimed(out, layout, resume) as journal:
-        digests = [_digest(job.series) for job in jobs]
+        digests = [fingerprint(job.series) for job in jobs]
         journal.clear(jobs, [digest for digest, _ in digests])
         if copy == "copy" or layout == "bids":
             missing = sum(size for job, (_, size) in zip(jobs, digests)
@@ -141,8 +160,8 @@ def organise(
             rows.append(_carry_out(job, digest, journal))
             if progress is not None:
                 progress(done, len(jobs))
-        index = Index(tuple(rows))
-        with _explained(out):
+        index = Index(tuple(_hide(rows, series) if hide_paths else rows))
+        with explained(out):
             if layout == "bids":
                 paths = (row["path_out"].split("/")[0] for row in index.rows)
                 bids.write_tree_files(out, [name[4:] for name in paths if name.startswith("sub-")])
@@ -152,7 +171,10 @@ def organise(
 
 def _carry_out(job: _Job, digest: str, journal: _Journal) -> dict[str, Any]:
     """Place one series unless it is in place; its row of the index."""
-    row = index_row(job.series, job.verdict, job.session)
+    row = index_row(job.series, job.verdict, job.session, uid=job.uid)
+    kept = journal.kept.get(job.ident, "")
+    if kept and (job.left_out or kept != job.path):
+        row["notes"] = *row["notes"], journal.told(kept)
     if job.left_out:
         return row | {"left_out": job.left_out}
     entry = journal.done.get(job.ident)
@@ -166,11 +188,10 @@ def _carry_out(job: _Job, digest: str, journal: _Journal) -> dict[str, Any]:
         except OSError as error:
             if error.errno in FULL:
                 raise _cannot_write(journal.out, error) from error
-            problem = (
-                f"{job.series.where}: {error.strerror or type(error).__name__}. Check that it is still there"
-            )
+            why = error.strerror or type(error).__name__
+            problem = f"{job.series.where}: {why}. Check that it is still there"
             return row | {"problem": problem, "left_out": "failed"}
-    image = next((name for name in entry.files if name.endswith(".nii.gz")), entry.files[0])
+    image = next((name for name in entry.files if name.endswith(".nii.gz")), job.path)
     return row | {"path_out": image, "left_out": entry.held, "notes": (*row["notes"], *entry.notes)}
 
 
@@ -181,18 +202,20 @@ def _plan(
     series: Sequence[Series], verdicts: Sequence[Verdict], layout: Layout, copy: Copy, only_sure: bool,
     labels: Labels, timeout_s: float,
 ) -> list[_Job]:  # fmt: skip
+    ids = unique_ids(series)
     if layout == "bids":
         program = _program()
         targets = bids.plan(series, verdicts, labels, only_sure=only_sure)
         return [
-            _Job(one, verdict, target.session, target.path, target.left_out,
+            _Job(one, uid, verdict, target.session, target.path, target.left_out,
                  functools.partial(_to_nifti, one, target, verdict.anatomy, program, timeout_s))
-            for one, verdict, target in zip(series, verdicts, targets)
+            for one, uid, verdict, target in zip(series, ids, verdicts, targets)
         ]  # fmt: skip
     return [
-        _Job(one, verdict, session, folder, "unsure" if only_sure and verdict.unsure else "",
+        _Job(one, uid, verdict, session, folder, "unsure" if only_sure and verdict.unsure else "",
              functools.partial(_to_folder, one, folder, copy))
-        for one, verdict, (session, folder) in zip(series, verdicts, dicom_folders(series, verdicts))
+        for one, uid, verdict, (session, folder)
+        in zip(series, ids, verdicts, dicom_folders(series, verdicts))
     ]  # fmt: skip
 
 
@@ -233,26 +256,10 @@ def _to_folder(one: Series, folder: str, copy: Copy, stage: Path) -> Converted:
         raise ReadError(f"{one.where}: no files of this series are left. Search the input again")
     ready = stage / "ready"
     ready.mkdir(parents=True)
-    for name, file in _instances(one):
+    named = instances(one)
+    for name, file in named:
         _bring(file.path, ready / name, copy)
-    return Converted(((ready, folder),))
-
-
-def _instances(one: Series) -> list[tuple[str, DicomFile]]:
-    """Files by Instance Number, or counted in that order where numbers are missing or repeated."""
-
-    def place(file: DicomFile) -> tuple[int, str, str]:
-        try:
-            return file.whole("InstanceNumber", -1), str(file.get("SOPInstanceUID", "")), str(file.path)
-        except ReadError:
-            return -1, "", str(file.path)
-
-    files = sorted(one.files, key=place)
-    numbers = [place(file)[0] for file in files]
-    if min(numbers) < 0 or len(set(numbers)) < len(numbers):
-        numbers = list(range(1, len(files) + 1))
-    width = max(4, len(str(max(numbers))))
-    return [(f"{n:0{width}d}.dcm", file) for n, file in zip(numbers, files)]
+    return Converted(tuple((ready / name, f"{folder}/{name}") for name, _ in named))
 
 
 def _bring(path: Path, to: Path, copy: Copy) -> None:
@@ -263,20 +270,6 @@ def _bring(path: Path, to: Path, copy: Copy) -> None:
         except OSError:  # another file system, or one without hard links
             pass
     shutil.copyfile(path, to)
-
-
-def _digest(one: Series) -> tuple[str, int]:
-    """(digest of the file list: names, sizes and times of change; bytes in all)."""
-    parts, total = [], 0
-    for file in one.files:
-        try:
-            stat = file.path.stat()
-        except OSError:  # gone since it was found: copying will say so
-            parts.append(f"{file.path.name} gone")
-            continue
-        parts.append(f"{file.path.name} {stat.st_size} {stat.st_mtime_ns}")
-        total += stat.st_size
-    return hashlib.sha256("\n".join(sorted(parts)).encode("utf-8", "surrogateescape")).hexdigest(), total
 
 
 # --- where it may go -------------------------------------------------------------------------------------
@@ -317,7 +310,8 @@ def _cannot_write(out: Path, error: OSError) -> RunError:
 
 
 @contextlib.contextmanager
-def _explained(out: Path) -> Iterator[None]:
+def explained(out: Path) -> Iterator[None]:
+    """RunError for a folder that cannot be written."""
     try:
         yield
     except OSError as error:
@@ -331,13 +325,13 @@ def _claimed(out: Path, layout: Layout, resume: bool) -> Iterator[_Journal]:
 
     if out.exists() and not out.is_dir():
         raise RunError(f"{out} is a file. Pass a folder")
-    with _explained(out):
+    with explained(out):
         if out.is_dir() and any(out.iterdir()) and not (out / OWN).is_dir():
             raise RunError(f"{out} holds files that are not of an organised tree. Pass a new or empty folder")
         (out / OWN).mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(out / OWN / "lock", timeout=0):
-            with _explained(out):
+            with explained(out):
                 made = _Journal.open(out, layout)
             if made.done and not resume:
                 raise RunError(
@@ -371,8 +365,10 @@ class _Journal:
     """Lines of JSON: {"begin": series, ...its entry}; {"end": series}, all is in place; {"gone": series}."""
 
     out: Path
+    layout: Layout
     done: dict[str, _Entry] = field(default_factory=dict)
     begun: dict[str, _Entry] = field(default_factory=dict)
+    kept: dict[str, str] = field(default_factory=dict)  # folders that a series left, with files of others
 
     @property
     def path(self) -> Path:
@@ -381,7 +377,7 @@ class _Journal:
     @classmethod
     def open(cls, out: Path, layout: Layout) -> _Journal:
         """The journal of a tree; RunError where it is of another layout or damaged."""
-        journal = cls(out)
+        journal = cls(out, layout)
         text = journal.path.read_bytes() if journal.path.is_file() else b""
         whole = text[: text.rfind(b"\n") + 1]
         if whole != text:  # the last line was cut short, so it is void
@@ -392,11 +388,13 @@ class _Journal:
         try:
             head, *lines = [json.loads(line) for line in whole.splitlines()]
             found = head["format"], head["layout"]
-            for line in lines:
+            for line in lines if found[0] == FORMAT else ():
                 journal._take(line)
         except (ValueError, KeyError, TypeError) as cause:
             raise RunError(f"{journal.path} is damaged ({cause!r}). Start again in a new folder") from cause
-        if found != (FORMAT, layout):
+        if found[0] != FORMAT:
+            raise RunError(f"{out} holds a tree made by another version of radfoundry. Pass a new folder")
+        if found[1] != layout:
             raise RunError(f"{out} holds a tree of another layout, {found[1]!s:.9}. Pass another folder")
         return journal
 
@@ -431,7 +429,7 @@ class _Journal:
         wanted = {job.ident: (digest, job) for job, digest in zip(jobs, digests)}
         if strange := len(self.done.keys() - wanted.keys()):
             raise RunError(f"{self.out} holds {strange} series of another input. Pass a new folder")
-        with _explained(self.out):
+        with explained(self.out):
             for ident, entry in list(self.begun.items()):
                 self._remove(ident, entry)
             for ident, entry in list(self.done.items()):
@@ -439,6 +437,14 @@ class _Journal:
                 there = all((self.out / name).exists() for name in entry.files)
                 if job.left_out or not there or (entry.digest, entry.target) != (digest, job.target):
                     self._remove(ident, entry)
+                    left = Path(entry.files[0]).parent
+                    if self.layout == "dicom" and (self.out / left).is_dir():
+                        self.kept[ident] = left.as_posix()
+
+    def told(self, folder: str) -> str:
+        """What a row says of a folder of its series that was kept."""
+        n = sum(path.is_file() for path in (self.out / folder).rglob("*"))
+        return f"{folder} was kept: it holds {n} file{'' if n == 1 else 's'} that this command did not write"
 
     def _inside(self, name: str) -> Path:
         """A path of the tree; RunError where a link in it leads out of the tree."""
@@ -448,14 +454,13 @@ class _Journal:
         return path
 
     def _remove(self, ident: str, entry: _Entry) -> None:
-        """Take files of ours out of the tree, and folders that are empty then."""
+        """Take files of ours out of the tree, and folders that are empty then. The rest stays."""
         for name in entry.files:
             path = self._inside(name)
-            if path.is_dir() and not path.is_symlink():
-                shutil.rmtree(path)
-            else:
+            if not path.is_dir() or path.is_symlink():
                 path.unlink(missing_ok=True)
-            for folder in path.parents:
+        for first in {(self.out / name).parent for name in entry.files}:
+            for folder in (first, *first.parents):
                 if folder == self.out or not folder.is_dir() or any(folder.iterdir()):
                     break
                 folder.rmdir()

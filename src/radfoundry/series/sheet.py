@@ -36,8 +36,9 @@ def write_sheet(
 ) -> Path:  # fmt: skip
     """Write the page and return its path.
 
-    rows: as `Index.rows` or `index_row` make them. thumbnails: series UID -> (rows, columns) uint8. facts:
-    series UID -> short phrases, such as `rules.explain` makes. Raises RunError where it cannot be written.
+    rows: as `Index.rows` or `index_row` make them, each with a uid of its own (`find.unique_ids`).
+    thumbnails: that uid -> (rows, columns) uint8. facts: that uid -> short phrases, such as `rules.explain`
+    makes. Raises RunError where the page cannot be written.
     """
     known = labels or names.load()
     cards = sorted(

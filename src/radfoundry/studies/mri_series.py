@@ -131,7 +131,7 @@ def _judge(
     run: Run,
 ) -> Judged:
     """Every way of looking on the same series; files and slices are read once."""
-    headers = {one.uid: read_header(one, tags) for one in series}
+    headers = {(one.uid, one.study): read_header(one, tags) for one in series}
     reader, tower = _remembering(build(model.image_tower))
     ways: dict[str, dict[str, Any]] = {
         "rules": {"model": None, "pixels": "never"},
@@ -143,7 +143,7 @@ def _judge(
     arms: dict[tuple[str, str], Assessment] = {}
     kept: list[Classified] = []
     for hidden, names in HIDDEN.items():
-        bare = {uid: hide(header, names) for uid, header in headers.items()}
+        bare = {key: hide(header, names) for key, header in headers.items()}
         for way, options in ways.items():
             if way == "slices" and (hidden != "header as it is" or "pixels" not in model.calibration):
                 continue  # it sees no header at all; or the model was trained without slices
@@ -164,19 +164,20 @@ def _judge(
     return Judged(arms, ("all", "header as it is"), kept, [a for a, _ in answers], [b for _, b in answers])
 
 
-def _reading(headers: dict[str, SeriesHeader]) -> Callable[[Series], SeriesHeader]:
-    return lambda one: headers[one.uid]
+def _reading(headers: dict[tuple[str, str], SeriesHeader]) -> Callable[[Series], SeriesHeader]:
+    return lambda one: headers[one.uid, one.study]
 
 
 def _remembering(tower: ImageTower) -> tuple[Callable[[Series], Pixels], ImageTower]:
     """A reader of slices and an image tower that do each series once."""
-    pixels: dict[str, Pixels] = {}
+    pixels: dict[tuple[str, str], Pixels] = {}
     tokens: dict[int, np.ndarray] = {}
 
     def reader(one: Series) -> Pixels:
-        if one.uid not in pixels:
-            pixels[one.uid] = read_pixels(one)
-        return pixels[one.uid]
+        key = one.uid, one.study
+        if key not in pixels:
+            pixels[key] = read_pixels(one)
+        return pixels[key]
 
     def embed(slices: np.ndarray) -> np.ndarray:
         if id(slices) not in tokens:  # the arrays live as long as `pixels` does

@@ -55,17 +55,33 @@
     $("download").textContent = n ? "Download " + n + " correction" + (n === 1 ? "" : "s") : "Download corrections";
   }
 
-  // ---- the editor, which moves to the active card
+  // ---- the editor at the foot of the window, which is about the active card
   const editor = $("editor-template").content.firstElementChild.cloneNode(true);
   const field = (name) => editor.elements[name];
   function fill(select, options) {
     select.replaceChildren(...options.map(([id, name]) => {
       const option = document.createElement("option");
       option.value = id;
-      option.textContent = name && name !== id ? id + " – " + name : id;
+      option.textContent = name && name !== id ? id + " – " + short(name) : id;
+      option.title = name;
       return option;
     }));
   }
+  // The beginning of a name: a list as wide as its longest name would be cut off. Cards show it whole.
+  function short(name) {
+    const first = name.split(/[:;,(]/)[0].trim();
+    return first.length > 36 ? first.slice(0, first.lastIndexOf(" ", 35)) + " …" : first;
+  }
+  $("dock").append(editor);
+  $("dock").hidden = !cards.length;
+  // What is scrolled to is neither below the bar at the top nor below the editor.
+  function pad() {
+    const style = document.documentElement.style;
+    const top = document.querySelector(".top");
+    style.scrollPaddingTop = (getComputedStyle(top).position === "sticky" ? top.offsetHeight : 0) + 12 + "px";
+    style.scrollPaddingBottom = document.body.style.paddingBottom = $("dock").offsetHeight + 12 + "px";
+  }
+  window.addEventListener("resize", pad);
   fill(field("modality"), data.modalities);
   fill(field("kind"), data.kinds);
   fill(field("anatomy"), data.anatomies);
@@ -76,6 +92,12 @@
     field("kind").value = v.kind || UNKNOWN;
     field("kind").closest("label").hidden = v.modality !== OTHER;
     field("undo").disabled = !said[card.dataset.uid];
+    editor.querySelector(".which").textContent = [labelOf(v), ...[...card.querySelectorAll(".where span")].map((part) => part.textContent)].join(" · ");
+    pad();
+  }
+  function choose() {
+    field("modality").focus();
+    try { field("modality").showPicker(); } catch { /* older browsers open it with a key */ }
   }
   function set(card, values) {
     const v = { ...now(card), ...values, when: new Date().toISOString() };
@@ -106,8 +128,6 @@
     active = card;
     card.classList.add("active");
     card.tabIndex = 0;
-    const slot = card.querySelector(".slot");
-    if (!slot.contains(editor)) slot.append(editor);
     load(card);
     if (focus) { card.focus({ preventScroll: true }); card.scrollIntoView({ block: "nearest" }); }
   }
@@ -139,6 +159,7 @@
     const own = event.target.closest("input,select,button,summary,a");
     activate(card, !own);
     if (chip) take(card, chip.dataset.take);
+    if (event.target.closest("[data-choose]")) choose();
   });
   $("cards").addEventListener("focusin", (event) => {
     const card = event.target.closest(".card");
