@@ -35,6 +35,8 @@ EARLY = 0.97
 """A verdict by header alone, at least so probable and with nothing against it, reads no pixels."""
 SURE = 0.9
 """Below this a verdict is unsure."""
+KNOWN = 0.5
+"""Unlike all training series, and no label so probable to the network: of unknown kind."""
 THREADS = 2
 BATCH = 64
 
@@ -167,7 +169,7 @@ def _verdict(
     if unlike and not label:
         trace.append("unlike all series that the model was trained on")
         unsure = True
-        if p[best] < SURE:
+        if np.exp(log_p[top]) < KNOWN:
             modality, kind = OTHER, "UNKNOWN"
     overruled = rules.veto(header, modality, kind) if veto else None
     if overruled is not None:

@@ -72,10 +72,10 @@ def _flair_contrast(f: Facts) -> str:
 
 def _t1_inversion_3d(f: Facts) -> str:
     """Magnetisation-prepared 3D gradient echo: TI 300 to 1400, TE up to 8, TR up to 3500 ms, flip up to
-    20 degrees."""
+    20 degrees where it is told."""
     gradient = f.gradient or (not f.sequence & {"SE", "EP"} and "RM" in f.sequence)
     one = len(f.tis) == 1 and f.volumes < 2 and f.plain
-    inverted = within(f.ti, 300, 1400) and within(f.te, 0.5, 8) and within(f.flip, 4, 20)
+    inverted = within(f.ti, 300, 1400) and within(f.te, 0.5, 8) and (f.flip is None or within(f.flip, 4, 20))
     if gradient and one and inverted and f.dimension == "3D" and (f.tr or 0) <= 3500:
         return f"GR/IR 3D + TI {show(f.ti)} + TE {show(f.te)}"
     return ""

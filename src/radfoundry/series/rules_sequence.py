@@ -139,9 +139,11 @@ def _bold(f: Facts) -> str:
 
 def _gradient_epi(f: Facts) -> bool:
     """Gradient-echo EPI; Siemens writes EP alone, where a spoiled variant (diffusion) and TE over 50 ms
-    abstain."""
+    abstain. Philips may write GR alone: no other gradient echo repeats volumes at a TR of 1500 ms."""
     if f.gradient_epi:
         return True
+    if f.vendor == "philips" and f.gradient and f.dimension == "2D" and len(f.tes) == 1:
+        return (f.tr or 0) >= 1500
     bare = f.sequence == {"EP"} and f.vendor == "siemens" and "SP" not in f.variant
     return bare and within(f.te, 1, 50) and not f.named(r"\bepse|\b(e[pz]|re)_b")
 
@@ -260,12 +262,9 @@ def _balanced(f: Facts) -> str:
 
 @BOOK.rule("image-type-swi", "SWI", "Haacke et al. 2004, doi:10.1002/mrm.20198; Siemens Image Type SWI")
 def _swi_word(f: Facts) -> str:
-    """Every Image Type says SWI, SWAN or SWIP, and none says phase."""
-    return (
-        f"ImageType {f.image_type}"
-        if f.every(("SWI", "SWAN", "SWIP", "SWI_MAG")) and not f.phase_word
-        else ""
-    )
+    """Every Image Type says SWI, SWAN, SWIP or SW_M (as in SW_M_FFE of Philips), and none says phase."""
+    hit = f.every(("SWI", "SWAN", "SWIP", "SWI_MAG", "SW_M"))
+    return f"ImageType {f.image_type}" if hit and not f.phase_word else ""
 
 
 @BOOK.rule(
