@@ -279,10 +279,11 @@ class _Reading:
         how = self.tags.tags.get(keyword) or ("number" if vr in NUMBERS or vr in ("DS", "IS") else "text")
         found: dict[Any, None] = {}
         images = self.images if keyword in VARYING else self.sample
-        names = [number(name) for name in (keyword, *ENHANCED.get(keyword, ()))]
-        holders = [image for image in images if any(tag in image.elements for tag in names)]
-        if holders and all(image.private.intersection(names) for image in holders):
-            self.private[keyword] = None
+        if any(image.private for image in images):
+            names = [number(name) for name in (keyword, *ENHANCED.get(keyword, ()))]
+            holders = [image for image in images if any(tag in image.elements for tag in names)]
+            if holders and all(image.private.intersection(names) for image in holders):
+                self.private[keyword] = None
         for element in self.distinct(keyword, images):
             parts = self.parts(element, keyword, vr if how == "text" or vr in NUMBERS else "DS")
             if not parts:
