@@ -79,8 +79,8 @@ def compared(root: Path, folder: Path, repeats: int) -> bool:
         met &= whole / n <= target
         print(
             f"pixels {way:<6}: cold {cold / n:.4f} s a series (all {cold:.1f} s), warm {whole / n:.4f} "
-            f"(target {target}: {'met' if whole / n <= target else 'missed'}), median one by one {median:.4f}; "
-            f"dcm2niix takes {other / whole:.2f} of the warm time"
+            f"(target {target}: {'met' if whole / n <= target else 'missed'}), "
+            f"median one by one {median:.4f}; dcm2niix takes {other / whole:.2f} of the warm time"
         )
     return met
 
