@@ -51,19 +51,28 @@ def main() -> None:
         {v: drawn(v, n, seed, tags, asked.store) for v in VENDORS}
         for n, seed in ((asked.studies, LEARN), (asked.judged, JUDGE))
     )
+    if asked.vendors:
+        left_out(asked.vendors, seen, held, tags, config)
+    if asked.kinds:
+        unknown(asked.kinds, together(list(seen.values())), together(list(held.values())), tags, config)
+
+
+def left_out(
+    vendors: Sequence[str], seen: Mapping[str, Examples], held: Mapping[str, Examples], tags: TagList,
+    config: TrainConfig,
+) -> None:  # fmt: skip
+    """Models that never saw a vendor, beside one that saw all."""
     share = 1 - 1 / len(VENDORS)
     all_of = together([first(seen[v], share) for v in VENDORS])
     everybody = train(all_of, tags.tags, config)
     print(f"{len(VENDORS)} vendors, {len(all_of)} series to learn from")
-    for vendor in asked.vendors:
+    for vendor in vendors:
         model = train(together([seen[v] for v in VENDORS if v != vendor]), tags.tags, config)
         print(f"{vendor}: {len(set(held[vendor].group))} studies, {len(held[vendor])} series")
         told("rules alone", None, held[vendor], {})
         for name, one in (("never seen", model), ("seen", everybody)):
             told(f"tags, vendor {name}", one, held[vendor], {"use_rules": False})
             told(f"rules and tags, vendor {name}", one, held[vendor], {})
-    if asked.kinds:
-        unknown(asked.kinds, together(list(seen.values())), together(list(held.values())), tags, config)
 
 
 def unknown(kinds: Sequence[str], seen: Examples, held: Examples, tags: TagList, config: TrainConfig) -> None:
