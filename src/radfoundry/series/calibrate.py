@@ -15,7 +15,7 @@ RULE_ERRORS = 0.02
 NETWORK_ERRORS = 0.02
 """Least rate of error of the network, however well it did in calibration."""
 UNSEEN_ERRORS = 0.2
-"""Its rate of error on scanners that it never saw, while all that calibrated it were phantoms: .17, .18, .23 on
+"""Its rate of error on scanners that it never saw, while phantoms alone calibrated it: .17, .18 and .23 on
 phantoms of Siemens, GE and Philips, each left out of training (benchmarks/measure_series_unseen.py)."""
 OWN_SERIES = 30
 """From so many real series in calibration on, their errors are counted instead."""
