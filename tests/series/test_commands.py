@@ -299,7 +299,9 @@ def test_without_torch_it_says_that_torch_is_missing(archive, capsys, monkeypatc
 def test_training_says_how_to_use_a_model_that_is_not_the_default(epochs, tmp_path, capsys, monkeypatch):
     from radfoundry.series import default
 
-    made = SimpleNamespace(trained={"history": [{"tags": 1.0, "pixels": 1.0, "both": float("nan")}]})
+    made = SimpleNamespace(
+        trained={"history": [{"tags": 1.0, "pixels": 1.0, "both": float("nan"), "nll": 1.0}]}
+    )
     monkeypatch.setattr(default, "drawn", lambda *_, **__: [1])
     monkeypatch.setattr(default, "fit_and_save", lambda *_, **__: made)
     assert main(["series", "train", "--epochs", str(epochs), "--store", str(tmp_path)]) == 0
