@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from radfoundry.series.header import SeriesHeader
     from radfoundry.series.labels import Labels
     from radfoundry.series.model import SeriesModel
+    from radfoundry.series.organise import Index
     from radfoundry.series.tags import TagList
+    from radfoundry.series.verdict import Verdict
 
 
 def classify(args: Classify) -> int:
@@ -211,44 +213,20 @@ def organise(args: Organise) -> int:
         series = [item.series for item in found]
         ids = unique_ids(series)
         verdicts = corrections.apply([item.verdict for item in found], fixed, ids)
-        if args.layout == "sheet":
-            index = trees.index_rows(series, verdicts, hide_paths=args.hide_paths)
-            with trees.explained(args.out):
-                args.out.mkdir(parents=True, exist_ok=True)
-                index.write(args.out)
-        else:
-            index = trees.organise(
-                series,
-                verdicts,
-                args.out,
-                layout=args.layout,
-                copy="link" if args.link else "copy",
-                only_sure=args.only_sure,
-                progress=bars("series written"),
-                labels=known,
-                root=args.dir,
-                hide_paths=args.hide_paths,
-            )
+        index = _placed(args, series, verdicts, known, bars)
     matched = [one for uid, one in given.items() if uid in set(ids)]
     if matched:
         corrections.append(log, matched, known)
     pictures = {uid: item.thumbnail for uid, item in zip(ids, found)}
     facts = {uid: explain(item.header) for uid, item in zip(ids, found)}
     sheet = write_sheet(index.rows, args.out / "sheet.html", thumbnails=pictures, facts=facts, labels=known)
-    left = [row for row in index.rows if row["left_out"]]
-    if args.json:
-        print(index.frame().to_json(orient="records", indent=2, force_ascii=False))
-    elif args.layout == "sheet":
-        print(f"{args.out}: a sheet of {len(index.rows)} series, none of them placed; look at {sheet}")
-    else:
-        print(
-            f"{args.out}: {len(index.rows) - len(left)} of {len(index.rows)} series placed; look at {sheet}"
-        )
-    unsure = sum(bool(row["unsure"]) for row in index.rows)
-    failed = sum(bool(row["problem"]) for row in index.rows)
+    _say_what_was_written(args, index, sheet)
     _say_what_judged(args, model)
+    unsure, left, failed = (
+        sum(bool(row[k]) for row in index.rows) for k in ("unsure", "left_out", "problem")
+    )
     print(
-        f"{unsure} unsure, {len(left)} left out and {failed} with a problem (index.csv says why), "
+        f"{unsure} unsure, {left} left out and {failed} with a problem (index.csv says why), "
         f"corrections in force: {sum(uid in fixed for uid in ids)}",
         file=sys.stderr,
     )
@@ -260,6 +238,43 @@ def organise(args: Organise) -> int:
             file=sys.stderr,
         )
     return 1 if failed else 0
+
+
+def _placed(
+    args: Organise, series: list[Series], verdicts: list[Verdict], known: Labels, bars: Bars
+) -> Index:
+    """The index of a tree that was written, or of series that stay where they are."""
+    from radfoundry.series import organise as trees
+
+    if args.layout == "sheet":
+        index = trees.index_rows(series, verdicts, hide_paths=args.hide_paths)
+        with trees.explained(args.out):
+            args.out.mkdir(parents=True, exist_ok=True)
+            index.write(args.out)
+        return index
+    return trees.organise(
+        series,
+        verdicts,
+        args.out,
+        layout=args.layout,
+        copy="link" if args.link else "copy",
+        only_sure=args.only_sure,
+        progress=bars("series written"),
+        labels=known,
+        root=args.dir,
+        hide_paths=args.hide_paths,
+    )
+
+
+def _say_what_was_written(args: Organise, index: Index, sheet: Path) -> None:
+    n = len(index.rows)
+    if args.json:
+        print(index.frame().to_json(orient="records", indent=2, force_ascii=False))
+    elif args.layout == "sheet":
+        print(f"{args.out}: a sheet of {n} series, none of them placed; look at {sheet}")
+    else:
+        placed = sum(not row["left_out"] for row in index.rows)
+        print(f"{args.out}: {placed} of {n} series placed; look at {sheet}")
 
 
 def _refuse_other(out: Path) -> None:
