@@ -29,7 +29,7 @@ from radfoundry.encoders.nets.monai_resnet import resnet3d
 from radfoundry.errors import ReadError
 from radfoundry.evaluate.intervals import wilson
 from radfoundry.series.default import Recipe, make
-from radfoundry.series.examples import label_of
+from radfoundry.series.examples import labelled
 from radfoundry.series.find import Series, find, from_datasets
 from radfoundry.series.labels import joined
 from radfoundry.series.model import SeriesModel, load
@@ -96,9 +96,8 @@ def of_phantoms(seed: int, studies: int) -> Pictures:
 def of_folder(root: Path) -> Pictures:
     """Real series with a label."""
     table, _ = truth_of(root)
-    truth = {row.series_dir: (row.modality, "") for row in table.itertuples()}
-    pairs = [(one, label_of(one, truth)) for one in find(root)]
-    return read([(one, label[0]) for one, label in pairs if label is not None])
+    truth = dict(zip(table["series_dir"], table["modality"], strict=True))
+    return read([(one, truth[key]) for one, key in labelled(find(root), truth)])
 
 
 def read(pairs: Sequence[tuple[Series, str]]) -> Pictures:

@@ -590,7 +590,7 @@ def test_no_wrong_verdict_on_real_series(hidden: frozenset[str], least: int) -> 
             "WITHOUT CONTRAST", "NON-CONTRAST", "None given", "NO GAD", "UNENHANCED", "0 ml", "NIL", "w/o",
             "OHNE KM", "no contrast given", "Contrast not given", "N", "0.0",
         )),
-        *((text, None) for text in ("--", "", "?", "UNKNOWN")),
+        *((text, None) for text in ("--", "", "?", "UNKNOWN", "X", "xxxx")),
         *((text, True) for text in (
             "Gadovist", "GADAVIST 7.5ML", "0.1 mmol/kg Dotarem", "YES", "NOVOCONTRAST 5",
         )),

@@ -154,6 +154,18 @@ def test_tiles_of_a_siemens_mosaic_are_counted(tmp_path: Path) -> None:
     assert found.b_values == (0.0, 1000.0) and found.values["DiffusionBValue"] == (0.0, 1000.0)
 
 
+def test_a_number_of_frames_that_is_none_is_noted_and_never_raised(tmp_path: Path) -> None:
+    folder = put(tmp_path, *(mr(k, NumberOfFrames=1) for k in (1, 2)))
+    for path in folder.iterdir():
+        content = path.read_bytes()
+        at = content.index(b"\x28\x00\x08\x00IS") + 8
+        path.write_bytes(content[:at] + b"zz" + content[at + 2 :])
+    (series,) = find(folder)
+    header = read_header(series, load_tags())
+    assert header.notes == ("a number of frames or tiles is unreadable",)
+    assert header.n_images == 2 and header.private == ()
+
+
 def test_a_mosaic_without_its_private_header_is_noted() -> None:
     found = header_of(mr(ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"]))
     assert found.n_images == 1

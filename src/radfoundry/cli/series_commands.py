@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from radfoundry.engines import Bars
 from radfoundry.errors import InputError
 from radfoundry.optional import available
+from radfoundry.studies.run import plain
 from radfoundry.table_files import check_endings, write
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def evaluate(args: Evaluate) -> int:
     """Estimates beside the trivial ones, a table by label, and every error."""
     from radfoundry.series.assess import assess, hide
     from radfoundry.series.classify import Classifier, in_batches
-    from radfoundry.series.examples import read_labels
+    from radfoundry.series.examples import labelled, read_labels
     from radfoundry.series.find import find
     from radfoundry.series.tags import read_header
 
@@ -122,7 +122,7 @@ def evaluate(args: Evaluate) -> int:
     known = _labels(args, model)
     truth = read_labels(args.truth, known)
     series = find(args.dir, tags=tags)
-    pairs = _labelled(series, truth)
+    pairs = labelled(series, truth)
     if not pairs:
         raise InputError(f"{args.truth} labels no series below {args.dir}. See --help for its columns")
     answers = {(one.uid, one.study): truth[key] for one, key in pairs}
@@ -168,20 +168,6 @@ def evaluate(args: Evaluate) -> int:
         sure = "no probability" if pd.isna(row.confidence) else f"{row.confidence:.2f}"
         print(f"\n{row.where}: {row.truth}, called {row.verdict} ({sure}); {row.trace}")
     return 0
-
-
-def _labelled(series: Sequence[Series], truth: Mapping[str, tuple[str, str]]) -> list[tuple[Series, str]]:
-    """Series that a table labels, each with the UID or folder of its row."""
-    from radfoundry.series.examples import label_of
-    from radfoundry.series.find import unique_ids
-
-    rows = {key: (key, "") for key in truth}
-    found = []
-    for one, uid in zip(series, unique_ids(series)):
-        row = rows.get(uid) or label_of(one, rows)
-        if row is not None:
-            found.append((one, row[0]))
-    return found
 
 
 def organise(args: Organise) -> int:
@@ -355,15 +341,7 @@ def _tags(args: Sorting | Train, model: SeriesModel | None = None) -> TagList:
 
 def _json(value: Any) -> str:
     """JSON of it; numbers that JSON has no word for become null."""
-
-    def plain(part: Any) -> Any:
-        if isinstance(part, Mapping):
-            return {str(key): plain(one) for key, one in part.items()}
-        if isinstance(part, list | tuple):
-            return [plain(one) for one in part]
-        return None if isinstance(part, float) and not math.isfinite(part) else part
-
-    return json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False, default=str)
+    return json.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def _row(item: Classified, labels: Labels) -> dict[str, Any]:

@@ -185,7 +185,7 @@ def _walk(
     """Elements up to Pixel Data or beyond `last_group`, where the walk stopped, the length of Pixel Data."""
     kept: Elements = {}
     end, head, long, before = len(data), HEAD.unpack_from, LENGTH.unpack_from, 0
-    raw = RawDataElement._make  # the most frequent loop of all: half the time of a call by name
+    raw = RawDataElement._make  # of all fields in order, which is cheaper in this loop than by name
     while at + 8 <= end:
         group, element, vr, length = head(data, at)
         tag = group << 16 | element

@@ -64,7 +64,7 @@ def from_phantoms(
 
 
 def _one_thread() -> None:
-    """Threads of a process beside others like it would only take turns: towers were ten times slower."""
+    """Threads of a process beside others like it would only take turns, which made towers far slower."""
     if available("torch"):
         import torch
 
@@ -163,11 +163,7 @@ def from_folder(
     """
     truth = read_labels(table, labels)
     series = find(root, tags=tags)
-    pairs = [
-        (one, row)
-        for one, uid in zip(series, unique_ids(series), strict=True)
-        if (row := truth.get(uid) or label_of(one, truth)) is not None
-    ]
+    pairs = [(one, truth[key]) for one, key in labelled(series, truth)]
     if not pairs:
         raise InputError(
             f"{table} labels none of the {len(series)} series below {root}. Its column series_uid must hold "
@@ -182,12 +178,29 @@ def from_folder(
     return Examples(*(list(column) for column in zip(*out)))
 
 
-def label_of(series: Series, truth: Mapping[str, tuple[str, str]]) -> tuple[str, str] | None:
-    """(label, anatomy) by series UID, else by the folder that holds the series, the deepest of several."""
-    if series.uid in truth:
-        return truth[series.uid]
-    found = [name for name in truth if series.where == name or series.where.startswith(f"{name}/")]
-    return truth[max(found, key=len)] if found else None
+def labelled(series: Sequence[Series], truth: Mapping[str, Any]) -> list[tuple[Series, str]]:
+    """The series that a table labels, in their order, each with the key of its row in `truth`.
+
+    By its id of `unique_ids`, by its series UID, else by the folder that holds it, the deepest of several; a
+    series in more folders than one is labelled where the rows of all of them say the same.
+    """
+    found = []
+    for one, uid in zip(series, unique_ids(series), strict=True):
+        key = next((name for name in (uid, one.uid) if name in truth), None) or _by_folder(one.where, truth)
+        if key is not None:
+            found.append((one, key))
+    return found
+
+
+def _by_folder(where: str, truth: Mapping[str, Any]) -> str | None:
+    keys = []
+    for part in [where] if where in truth else where.split(", "):
+        inside = [name for name in truth if part == name or part.startswith(f"{name}/")]
+        keys.append(max(inside, key=len) if inside else None)
+    first, *others = keys
+    if first is None or any(key is None or truth[key] != truth[first] for key in others):
+        return None
+    return first
 
 
 def read_labels(table: Path, labels: Labels) -> dict[str, tuple[str, str]]:

@@ -222,11 +222,15 @@ def _flat(
 
 @dataclass(slots=True)
 class Slices:
-    """How many slices a file holds, remembered by the plain count of tiles: CSA headers are slow to read."""
+    """How many slices a file holds, remembered by the plain count of tiles: CSA headers are slow to read.
+
+    private: whether a private element told how many.
+    """
 
     reader: vendor.Reader
     notes: dict[str, None]
     known: dict[str, int] = field(default_factory=dict)
+    private: bool = False
 
     def of(self, file: DicomFile) -> int:
         """1, the number of frames, or the number of tiles of a mosaic or grid."""
@@ -238,12 +242,15 @@ class Slices:
                 key = str(getattr(self.reader.raw(get, vendor.ELEMENTS["siemens_tiles"]), "value", ""))
                 if key not in self.known:
                     self.known[key] = max(mosaic_tiles(file)[0], 1)
+                self.private |= self.known[key] > 1
                 return min(self.known[key], MOST_TILES)
         except (ReadError, *UNREADABLE):
             self.notes["a number of frames or tiles is unreadable"] = None
             return 1
         grid = self.reader.read(get, "uih_tiles") if get(vendor.UIH_TILES) is not None else ()
-        return int(grid[0]) if grid and 1 <= grid[0] <= MOST_TILES else 1
+        tiles = int(grid[0]) if grid and 1 <= grid[0] <= MOST_TILES else 1
+        self.private |= tiles > 1
+        return tiles
 
 
 def _says_mosaic(element: Any) -> bool:

@@ -32,7 +32,8 @@ DENIALS = words(
     "SANS AUCUN SENZA SIN SEM ZONDER UTAN GEEN"
 )
 """First words of Contrast/Bolus Agent, in some languages, that mean there was none."""
-UNTOLD = words("UNKNOWN UNSPECIFIED SEE ANONYMIZED ANONYMISED REMOVED X XX XXX")
+UNTOLD = words("UNKNOWN UNSPECIFIED SEE ANONYMIZED ANONYMISED REMOVED")
+"""First words of it that say nothing, such as what an anonymiser writes; so does a row of X."""
 DERIVED_WORDS = words(
     "SUBTRACTION SUBTRACT SUB DIFFERENCE DIVISION MULTIPLICATION MAP T1_MAP T2_MAP T2STAR_MAP R1 R2 T_TEST "
     "Z_SCORE STD_DEVIATION MASKED QSM PARAMETRIC GLM T_MAP DESIGN"
@@ -410,7 +411,7 @@ def agent_given(text: str) -> bool | None:
     (True, False, False, None)
     """
     parts = re.findall(r"[A-Z]+|\d+(?:[.,]\d+)?", text.upper().replace("W/O", "WO").replace("N/A", "NA"))
-    if not parts or parts[0] in UNTOLD:
+    if not parts or parts[0] in UNTOLD or set(parts[0]) == {"X"}:
         return None
     amounts = [float(part.replace(",", ".")) for part in parts if part[0].isdigit()]
     if parts[0][0].isdigit() and not any(amounts):

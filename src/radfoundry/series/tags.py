@@ -238,7 +238,7 @@ class _Reading:
         slices = Slices(self.reader, self.notes)
         positions, normals = geometry(self.planes(), lambda index: slices.of(files[index]))
         n_images = sum(map(slices.of, files))
-        if any(file.frames <= 1 < slices.of(file) for file in files):
+        if slices.private:
             self.private[COMPUTED] = None
         values |= facts
         if COMPUTED in self.tags.tags:

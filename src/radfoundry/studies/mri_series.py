@@ -37,7 +37,7 @@ from radfoundry.series import labels as label_files
 from radfoundry.series import model as models
 from radfoundry.series.assess import Assessment, assess, hide
 from radfoundry.series.classify import Classified, Classifier, in_batches
-from radfoundry.series.examples import label_of, read_labels
+from radfoundry.series.examples import labelled, read_labels
 from radfoundry.series.find import Series, find
 from radfoundry.series.header import SeriesHeader
 from radfoundry.series.pixels import Pixels, read_pixels
@@ -96,9 +96,11 @@ def run(config: Config) -> Path:
         model = _model(config, run)
         tags = load_tags()
         folder, table = _material(config, run)
-        truth = read_labels(table, label_files.load())
+        rows = read_labels(table, label_files.load())
         start = time.perf_counter()
-        series = [one for one in find(folder, tags=tags) if label_of(one, truth) is not None]
+        pairs = labelled(find(folder, tags=tags), rows)
+        series = [one for one, _ in pairs]
+        truth = {(one.uid, one.study): rows[key] for one, key in pairs}
         found_s = time.perf_counter() - start
         if not series:
             raise InputError(
@@ -125,7 +127,7 @@ class Judged:
 
 def _judge(
     series: Sequence[Series],
-    truth: dict[str, tuple[str, str]],
+    truth: dict[tuple[str, str], tuple[str, str]],
     tags: TagList,
     model: models.SeriesModel,
     run: Run,
@@ -151,7 +153,7 @@ def _judge(
                 **options, tower=tower, reader=reader, thumbnails=way == "all" and not names
             )
             found = in_batches(series, _reading(bare), classifier)
-            rows = [label_of(item.series, truth) or ("", "") for item in found]
+            rows = [truth[item.series.uid, item.series.study] for item in found]
             arms[way, hidden] = assess(
                 found,
                 [label for label, _ in rows],

@@ -98,7 +98,7 @@ class EfficientNetLite0(nn.Module):
 def folded(net: EfficientNetLite0) -> EfficientNetLite0:
     """The net in place, for inference alone, with every batch norm folded into its convolution.
 
-    Computes the same up to rounding in about half the time on a CPU; channels come last in memory.
+    Computes the same up to rounding, faster on a CPU; channels come last in memory.
     """
     pairs: list[tuple[nn.Module, str, str]] = [(net, "_conv_stem", "_bn0"), (net, "_conv_head", "_bn1")]
     for block in net._blocks:
