@@ -88,7 +88,7 @@ def confusion(table: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
 @styled
 def coverage(curves: Mapping[str, pd.DataFrame]) -> tuple[Figure, pd.DataFrame]:
     """Accuracy among the series that the sorter is surest of, as their share grows, with Wilson bands."""
-    figure = Figure(figsize=(5.6, 4.0), layout="constrained")
+    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.subplots()
     for (name, curve), colour in zip(curves.items(), PALETTE):
         axes.plot(
@@ -99,10 +99,10 @@ def coverage(curves: Mapping[str, pd.DataFrame]) -> tuple[Figure, pd.DataFrame]:
         )
     low = min(float(curve["accuracy"].min()) for curve in curves.values())
     axes.set_xlim(0, 1.005)
-    axes.set_ylim(min(0.85, low - 0.1), 1.005)
+    axes.set_ylim(max(min(0.85, low - 0.1), -0.005), 1.005)
     axes.set_xlabel("Share of series decided without a person, the surest first")
     axes.set_ylabel("Accuracy among them")
-    axes.legend(loc="lower left", frameon=False)
+    figure.legend(loc="outside right center", frameon=False)
     return figure, pd.concat([c.assign(model=name) for name, c in curves.items()], ignore_index=True)
 
 

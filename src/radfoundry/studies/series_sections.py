@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -91,9 +92,10 @@ def _verdict(run: Run, judged: Judged, timed: dict[str, float], *, phantoms: boo
     text = (
         f"{accuracy.value:.1%} of {accuracy.n} series named rightly; {sure.value:.1%} without a person, "
         f"and of these {when.value:.1%}. {confident or 'No'} error{'s' if confident != 1 else ''} with a "
-        f"probability above 0.9. {timed['with slices'] + timed['header']:.2f} s a series where slices are "
-        f"read, {timed['by header'] + timed['header']:.3f} s by header alone."
+        f"probability above 0.9. {timed['by header'] + timed['header']:.3f} s a series by header alone"
     )
+    with_slices = timed["with slices"] + timed["header"]
+    text += f", {with_slices:.2f} s where slices are read." if timed["n with slices"] else "."
     run.verdict(
         text,
         [
@@ -246,27 +248,32 @@ def _attributes(run: Run, judged: Judged) -> None:
 
 
 def _time(run: Run, timed: dict[str, float], config: Config) -> None:
-    n = int(timed["n"])
-    rows = [
-        ["find and open files", timed["find"]],
-        ["merge the header", timed["header"]],
-        ["verdict by header", timed["by header"]],
-        ["verdict with slices, reading them included", timed["with slices"]],
+    n, n_slices = int(timed["n"]), int(timed["n with slices"])
+    rows: list[tuple[str, float]] = [
+        ("find and open files", timed["find"]),
+        ("merge the header", timed["header"]),
+        ("verdict by header", timed["by header"]),
+        ("verdict with slices, reading them included", timed["with slices"]),
     ]
     run.section(
         "Time",
         kind="table",
         key="time",
         columns=["step", "seconds a series"],
-        rows=[[name, f"{seconds:.4f}"] for name, seconds in rows],
-        caption=f"Medians of {n} series, one at a time, the model loaded; finding is a mean over the folder. "
-        f"Image tower {config.image_tower}.",
+        rows=[[name, f"{seconds:.4f}" if math.isfinite(seconds) else "–"] for name, seconds in rows],
+        caption=f"Medians of {n} series, {n_slices} of them with slices to read, one at a time, the model "
+        f"loaded; finding is a mean over the folder. Image tower {config.image_tower}.",
     )
     run.add_estimates(
         [
-            Estimate(f"seconds_{name.replace(' ', '_')}", value, method="median", n=n)
+            Estimate(
+                f"seconds_{name.replace(' ', '_')}",
+                value,
+                method="median",
+                n=n_slices if name == "with slices" else n,
+            )
             for name, value in timed.items()
-            if name != "n"
+            if not name.startswith("n") and math.isfinite(value)
         ]
     )
 
@@ -277,7 +284,8 @@ def _training(model: SeriesModel) -> str:
     return (
         f"Here: {series[0]} series trained, {series[1]} chose the epoch, {series[2]} calibrated, of "
         f"{made.get('groups', 0)} studies; {len(model.modalities)} labels, {len(model.anatomies)} anatomies; "
-        f"text tower {model.text.source}, image tower {model.image_tower}."
+        f"share of errors reckoned with {model.errors['tags']['modality']:.0%}; text tower "
+        f"{model.text.source}, image tower {model.image_tower}."
     )
 
 
