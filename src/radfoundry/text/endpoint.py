@@ -8,15 +8,16 @@ from __future__ import annotations
 import json
 import math
 import os
+import queue
 import random
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from functools import cached_property
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
@@ -151,6 +152,9 @@ class HttpTransport:
         self._jitter = jitter or random.Random()  # decides when, never what; clients should differ
         self._pace = _Pace(endpoint.requests_per_minute, clock, sleep)
         self._failed_in_a_row = 0
+        self._clients: queue.LifoQueue[Any] = queue.LifoQueue()  # the last used first: few are ever opened
+        for _ in range(endpoint.concurrency):
+            self._clients.put(None)
 
     def complete(self, body: dict[str, Any], ledger: Ledger) -> dict[str, Any]:
         """As in `Transport`."""
@@ -158,11 +162,13 @@ class HttpTransport:
         attempts = 1 if self._failed_in_a_row >= GIVEN_UP_AFTER else 1 + self.endpoint.retries
         reply, tried = _Reply(0), 0
         for attempt in range(attempts):
-            self._pace.wait()
-            began = self._clock()
-            reply = self._send(sent)
+            with self._client() as client:
+                self._pace.wait()
+                began = self._clock()
+                reply = self._send(client, sent)
+                seconds = self._clock() - began
             tried = attempt + 1
-            ledger.add(requests=1, retries=int(attempt > 0), seconds=self._clock() - began)
+            ledger.add(requests=1, retries=int(attempt > 0), seconds=seconds)
             if reply.status == 200:
                 self._failed_in_a_row = 0
                 return self._object(reply.content)
@@ -182,8 +188,21 @@ class HttpTransport:
         else:
             self._sleep(min(60.0, 0.5 * 2**attempt) * self._jitter.uniform(0.5, 1))
 
-    @cached_property
-    def _client(self) -> Any:
+    @contextmanager
+    def _client(self) -> Iterator[Any]:
+        """A client that no other thread uses until the block is left; waits while all are in use.
+
+        Not one client for all: in a pool of connections shared by threads, one thread may take another's
+        connection, just answered, for one that the server has closed, and close it.
+        """
+        client = self._clients.get()
+        try:
+            client = client or self._open()
+            yield client
+        finally:
+            self._clients.put(client)
+
+    def _open(self) -> Any:
         httpx = require("httpx", extra="llm")
         host = urlsplit(self.endpoint.base_url).hostname
         return httpx.Client(
@@ -192,16 +211,16 @@ class HttpTransport:
             follow_redirects=False,
             # proxies and certificates of the hospital, but not for this machine
             trust_env=host not in _LOOPBACK,
-            limits=httpx.Limits(max_connections=self.endpoint.concurrency),
+            limits=httpx.Limits(max_connections=1),
         )
 
-    def _send(self, sent: bytes) -> _Reply:
+    def _send(self, client: Any, sent: bytes) -> _Reply:
         httpx = require("httpx", extra="llm")
         url = self.endpoint.base_url.rstrip("/") + "/chat/completions"
         until = self._clock() + self.endpoint.timeout_s
         content = bytearray()
         try:
-            with self._client.stream("POST", url, content=sent) as response:
+            with client.stream("POST", url, content=sent) as response:
                 for piece in response.iter_bytes():
                     content += piece
                     if len(content) > MOST_ANSWER_BYTES:
