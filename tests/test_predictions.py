@@ -10,7 +10,15 @@ import pandas as pd
 import pytest
 
 from radfoundry.errors import ReadError, TableError
-from radfoundry.predictions import covariates, read_predictions, validate, write_predictions
+from radfoundry.predictions import (
+    covariates,
+    horizon_columns,
+    is_survival,
+    read_predictions,
+    survival_targets,
+    validate,
+    write_predictions,
+)
 
 
 def good(**changes) -> pd.DataFrame:
@@ -329,3 +337,39 @@ def test_a_threshold_or_decision_for_some_cases_only_is_refused(column: str) -> 
         validate(good(**{column: [1, 1, np.nan, 1]}))
     other = pd.concat([good(**{column: 1}), good(model="n")], ignore_index=True)
     assert validate(other)[column].notna().sum() == 4
+
+
+# --- times to an event -----------------------------------------------------------------------------------
+
+
+def timed(**changes) -> pd.DataFrame:
+    rows = good().drop(columns="y_true").assign(target="os")
+    return rows.assign(
+        **{"time:os": [3.5, 10, 8, 1], "event:os": [1, 0, 1, 0], "score": [2, -1, 0.5, 0.2]} | changes
+    )
+
+
+def test_a_time_to_an_event_needs_no_y_true() -> None:
+    found = validate(timed(**{"surv:12": [0.1, 0.9, 0.4, 0.5]}))
+    assert found["y_true"].isna().all() and found["score"].tolist() == [2, -1, 0.5, 0.2]
+    assert is_survival(found).all() and survival_targets(found) == ["os"]
+    assert horizon_columns(found) == {12.0: "surv:12"} and covariates(found) == ["age"]
+    assert found.attrs["notes"] == []  # a risk is no probability, and need not be one
+    assert validate(found).equals(found)
+
+
+def test_times_and_binary_targets_share_a_table(tmp_path: Path) -> None:
+    both = pd.concat([good(), timed()], ignore_index=True)
+    for name in ("t.csv", "t.parquet"):
+        write_predictions(both, tmp_path / name)
+        found = read_predictions(tmp_path / name)
+        assert found[~is_survival(found)]["y_true"].tolist() == [0, 1, 0, 1]
+        assert found[is_survival(found)]["time:os"].tolist() == [3.5, 10, 8, 1]
+    with pytest.raises(TableError, match=r"'y_true' is empty in every row"):
+        validate(both.assign(y_true=np.nan))
+
+
+def test_a_column_called_time_is_a_covariate_as_before() -> None:
+    assert covariates(validate(good(**{"time:scan": 3.0}))) == ["age", "time:scan"]
+    found = validate(good(**{"time:os": 3.0, "event:os": 1}))  # of another target: binary as before
+    assert not is_survival(found).any() and found["y_true"].tolist() == [0, 1, 0, 1]

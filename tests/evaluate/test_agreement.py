@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -23,7 +24,9 @@ from radfoundry.evaluate.agreement import (
     paired_tests,
     repeatability,
 )
+from radfoundry.evaluate.compare import mcnemar
 from radfoundry.types import Estimate
+from tests._data import data_dir
 
 # Shrout and Fleiss, Psychol Bull 1979;86:420, table 2.
 JUDGES = np.array(
@@ -223,9 +226,73 @@ def test_paired_tests_are_those_of_scipy_with_holm() -> None:
     assert all(math.isnan(one.p) and "zero" in str(one.note) for one in same)
 
 
+def reference(name: str) -> pd.DataFrame:
+    return pd.read_csv(data_dir("stats_references", name), encoding="utf-8-sig")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "low", "high"),
+    [
+        ("ICC(1)", 0.727520915896081, 0.43, 0.93), ("ICC(A,1)", 0.7276887871853546, 0.43, 0.93),
+        ("ICC(C,1)", 0.7294865007940708, 0.43, 0.93), ("ICC(k)", 0.9143837511760474, 0.75, 0.98),
+        ("ICC(A,k)", 0.9144500359453631, 0.75, 0.98), ("ICC(C,k)", 0.9151585588577121, 0.75, 0.98),
+    ],
+)  # fmt: skip
+def test_wines_of_pingouin(name: str, value: float, low: float, high: float) -> None:
+    """pingouin 0.7.0, intraclass_corr of its data set `icc`; it rounds intervals to two digits."""
+    wines = reference("pingouin_icc.csv").pivot(index="Wine", columns="Judge", values="Scores")
+    found = of(icc(wines.to_numpy()), name)
+    assert found.value == pytest.approx(value, abs=1e-12)
+    assert (round(found.low, 2), round(found.high, 2)) == (low, high)
+
+
+def test_limits_of_agreement_of_pingouin() -> None:
+    """pingouin 0.7.0, plot_blandaltman of its data set `blandaltman` (Giavarina 2015). It rounds 1.959964 to
+    1.96 and takes sqrt(3 s^2 / n) for the limits' standard error, as Bland and Altman did in 1986."""
+    table = reference("pingouin_blandaltman.csv")
+    found = bland_altman(table["A"].to_numpy(), table["B"].to_numpy())
+    bias, low, high = (of(found, name) for name in ("bias", "loa_low", "loa_high"))
+    assert bias.value == pytest.approx(-27.166666666666668)
+    assert bias.low == pytest.approx(-40.16342128207853)
+    assert bias.high - bias.low == pytest.approx(25.993509230823726)
+    assert (low.value, high.value) == pytest.approx((-95.38632493840417, 41.05299160507083), abs=0.002)
+    assert high.high - high.low == pytest.approx(45.0220786547973, rel=0.003)
+
+
+def test_alpha_of_cronbach_is_the_consistency_of_the_mean() -> None:
+    """pingouin 0.7.0, cronbach_alpha of its data set `cronbach_alpha`; its interval has three digits."""
+    wide = reference("pingouin_cronbach_alpha.csv").pivot(index="Subj", columns="Items", values="Scores")
+    found = of(icc(wide.to_numpy()), "ICC(C,k)")
+    assert found.value == pytest.approx(0.5917188485995826, abs=1e-12)
+    assert (round(found.low, 3), round(found.high, 3)) == (0.195, 0.840)
+
+
+def test_mcnemar_of_pingouin() -> None:
+    """pingouin 0.7.0, chi2_mcnemar of its data set `chi2_mcnemar`: 8 against 40, exact p 0.000003."""
+    table = reference("pingouin_chi2_mcnemar.csv")
+    found = mcnemar(table["treatment_X"].to_numpy(bool), table["treatment_Y"].to_numpy(bool))
+    assert found.p == pytest.approx(3.3052667092192682e-06, rel=1e-9)
+    assert "8 against 40" in found.method
+
+
+def test_constant_ratings_have_no_interval_and_say_why() -> None:
+    same = np.full(8, 3.0)
+    for one in bland_altman(same, same)[:3]:
+        assert one.value == 3 - 3 and math.isnan(one.low) and "all differences are equal" in str(one.note)
+    for one in repeatability(np.full((6, 2), 5.0))[:3]:
+        assert one.value == 0 and math.isnan(one.low) and "no two readings differ" in str(one.note)
+    assert "constant" in str(concordance(same, MINI[:8]).note)
+    assert "constant" in str(correlation(same, MINI[:8]).note)
+    assert math.isnan(krippendorff(np.tile(same, (2, 1)).T).value)
+
+
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
+        (lambda: icc([[1, 2, 3], [1, 2]]), InputMismatch, "unequal length"),
+        (lambda: krippendorff([[1, 2, 3], [1, 2]]), InputMismatch, "unequal length"),
+        (lambda: correlation(WRIGHT, MINI[1:]), InputMismatch, "never paired by position"),
+        (lambda: paired_tests({"flow": (WRIGHT, MINI[1:])}), InputMismatch, "never paired by position"),
         (lambda: bland_altman(WRIGHT, MINI[:-1]), InputMismatch, "same targets"),
         (lambda: concordance(WRIGHT[:2], MINI[:2]), NotEnoughData, "three"),
         (lambda: correlation(WRIGHT, np.append(MINI[:-1], math.nan)), InputMismatch, "missing"),

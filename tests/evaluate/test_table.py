@@ -271,7 +271,8 @@ def test_evaluate_command_prints_a_table_json_and_a_folder(files, tmp_path, caps
     printed = capsys.readouterr().out
     assert "sex F: auroc" in printed and "trivial" in printed and "DeLong" in printed
     assert {p.name for p in out.iterdir()} == {
-        "metrics.json", "metrics.csv", "roc.csv", "pr.csv", "calibration.csv", "decision_curve.csv"
+        "metrics.json", "metrics.csv", "roc.csv", "pr.csv", "calibration.csv", "decision_curve.csv",
+        "gaps.csv", "subgroups.csv", "subgroups.svg", "subgroups.png",
     }  # fmt: skip
     assert (
         main(["evaluate", str(files[0]), "--json", "--n-boot", "100", "--out", str(tmp_path / "m.json")]) == 0

@@ -47,7 +47,8 @@ class Compare:
     """Also write the JSON to this file."""
 
     def run(self) -> int:
-        from radfoundry.cli.evaluate import _check, _whole
+        from radfoundry.cli.evaluate import _check
+        from radfoundry.cli.evaluate_files import whole
         from radfoundry.evaluate import compare_tables
 
         _check(self.level, self.n_boot)
@@ -68,7 +69,7 @@ class Compare:
         }
         text = jsonlib.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
         if self.out is not None:
-            _whole(self.out, text + "\n")
+            whole(self.out, text + "\n")
         print(text if self.json else render(found.comparisons))
         for note in found.notes:
             print(f"note: {note}", file=sys.stderr)

@@ -7,17 +7,31 @@ import math
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from radfoundry.evaluate.fairness import Fairness, Gap
+    from radfoundry.evaluate.fairness.thresholds import GroupThreshold
     from radfoundry.types import Estimate
 
 COMPACT_FROM = 4  # models x targets from which one line each is printed
 COMPACT = ("prevalence", "auroc", "auprc", "sensitivity", "specificity", "accuracy", "accuracy_trivial")
+SPREAD = "highest minus lowest"
+GROUP_COLUMNS = {
+    "prevalence": "prevalence", "auroc": "auroc", "sensitivity": "sens", "specificity": "spec", "ppv": "ppv",
+    "selection_rate": "selected", "observed_minus_expected": "obs - exp", "calibration_slope": "slope",
+    "ece": "ece",
+}  # fmt: skip
+GAP_WORDS = {
+    "fpr": "false positive rate", "equalised_odds": "equalised odds", "selection_rate": "selection rate",
+    "observed_minus_expected": "observed - expected",
+}  # fmt: skip
+GAPS_NOTE = """Highest and lowest were picked on these data; `chance` is the mean gap of permuted groups.
+80 % power: the gap that this n finds at the corrected level; more patients: to find one as large as seen."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +47,7 @@ class Evaluate:
     positive: str | None = None
     """Label that counts as positive, where labels are words."""
     subgroup: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg()] = field(default=())
-    """Covariate column to split by; may be repeated."""
+    """Covariate to split by: a column, age:quartile, age:quantile=3, sex*age; may be repeated."""
     threshold: float | None = None
     """Decide positive from this score on, where the table has no decision or threshold column."""
     min_n: int = 20
@@ -42,8 +56,24 @@ class Evaluate:
     """Confidence level."""
     n_boot: int = 2000
     """Bootstrap draws of patients."""
+    n_perm: int = 2000
+    """Permutations of patients between subgroups."""
+    group_thresholds: str | None = None
+    """Split on which thresholds by subgroup are chosen, to be judged on the others: an analysis."""
+    equal: Literal["sensitivity", "fpr"] = "sensitivity"
+    """What --group-thresholds makes equal in all subgroups."""
     seed: int = 0
-    """Seed of the bootstrap."""
+    """Seed of the bootstrap and the permutations."""
+    horizon: Annotated[tyro.conf.UseAppendAction[tuple[float, ...]], tyro.conf.arg()] = field(default=())
+    """Where the target is a time to an event: judge at this time; may be repeated. By default the horizons of
+    the columns surv:<horizon>."""
+    cutoff: str | None = None
+    """Score that parts low from high risk: a number, train:0.5 (quantile of the rows of split train), or
+    median."""
+    competing: bool = False
+    """Events of 2 and more are other causes."""
+    in_sample: bool = False
+    """Judge scores on the cases they were fitted on, which every estimate then says."""
     all: bool = False
     """Print every metric also when there are many models and targets."""
     json: bool = False
@@ -52,10 +82,17 @@ class Evaluate:
     """Also write: a .json or .csv file, or else a folder with metrics.json, metrics.csv and curves."""
 
     def run(self) -> int:
+        from radfoundry.cli.evaluate_files import write
+        from radfoundry.errors import InputError
         from radfoundry.evaluate import evaluate
-        from radfoundry.predictions import read_predictions
+        from radfoundry.predictions import is_survival, read_predictions
 
         _check(self.level, self.n_boot)
+        cutoff = _number_or_words(self.cutoff)
+        if self.group_thresholds is not None and not self.subgroup:
+            raise InputError("--group-thresholds needs --subgroup: which groups?")
+        if self.n_perm < 100:
+            raise InputError(f"--n-perm must be at least 100, not {self.n_perm}: p could not be small")
         table = read_predictions(self.file, truth=self.truth, models=self.model, positive=self.positive)
         estimates = evaluate(
             table,
@@ -65,18 +102,78 @@ class Evaluate:
             subgroups=self.subgroup,
             min_n=self.min_n,
             threshold=self.threshold,
+            horizons=self.horizon,
+            cutoff=cutoff,
+            competing=self.competing,
+            in_sample=self.in_sample,
         )
+        classified = table[~is_survival(table)]
+        fair = self._fairness(classified) if self.subgroup and len(classified) else None
+        thresholds = self._thresholds(classified)
+        printed = list(estimates)
+        if fair is not None:
+            given = {(e.model, e.target, e.subgroup, e.name) for e in estimates}
+            estimates += [e for e in fair.estimates if (e.model, e.target, e.subgroup, e.name) not in given]
         if self.out is not None:
-            write(self.out, estimates, table, self.seed, self.level)
+            write(
+                self.out, estimates, table, self.seed, self.level, fair, thresholds, cutoff, self.in_sample
+            )  # fmt: skip
+        notes = [*table.attrs["notes"], *(fair.notes if fair else [])]
         if self.json:
-            notes = table.attrs["notes"]
-            content = {"format": 1, "notes": notes, "estimates": [e.as_dict() for e in estimates]}
+            content: dict[str, object] = {"format": 1, "notes": notes}
+            content["estimates"] = [e.as_dict() for e in estimates]
+            if fair is not None:
+                content["gaps"] = [g.as_dict() for g in fair.gaps]
+            if thresholds:
+                content["group_thresholds"] = [t.as_dict() for t in thresholds]
             print(jsonlib.dumps(content, indent=2, ensure_ascii=False, allow_nan=False))
         else:
-            print(render(estimates, every=self.all))
-        for note in table.attrs["notes"]:
+            print(render(printed, every=self.all))
+            if fair is not None:
+                print("\n" + render_fairness(fair, every=self.all))
+            if thresholds:
+                print("\n" + render_thresholds(thresholds))
+        for note in notes:
             print(f"note: {note}", file=sys.stderr)
         return _one_class(estimates)
+
+    def _fairness(self, table: pd.DataFrame) -> Fairness:
+        from radfoundry.evaluate.fairness import fairness
+
+        return fairness(
+            table,
+            self.subgroup,
+            level=self.level,
+            n_boot=self.n_boot,
+            n_perm=self.n_perm,
+            seed=self.seed,
+            min_n=self.min_n,
+            threshold=self.threshold,
+        )
+
+    def _thresholds(self, table: pd.DataFrame) -> list[GroupThreshold]:
+        if self.group_thresholds is None:
+            return []
+        from radfoundry.evaluate.fairness.thresholds import group_thresholds
+
+        splits = [str(s) for s in table["split"].dropna().unique()] if "split" in table else []
+        others = [s for s in splits if s != self.group_thresholds] or [""]
+        return [
+            found
+            for covariate in self.subgroup
+            for other in others
+            for found in group_thresholds(
+                table,
+                covariate,
+                chosen_on=self.group_thresholds,
+                judged_on=other,
+                equal=self.equal,
+                threshold=self.threshold,
+                level=self.level,
+                n_boot=self.n_boot,
+                seed=self.seed,
+            )
+        ]
 
 
 def _check(level: float, n_boot: int) -> None:
@@ -86,6 +183,13 @@ def _check(level: float, n_boot: int) -> None:
         raise InputError(f"--level must lie between 0 and 1, not {level}. For 95 % give 0.95")
     if n_boot < 100:
         raise InputError(f"--n-boot must be at least 100, not {n_boot}: fewer draws give no usable limits")
+
+
+def _number_or_words(text: str | None) -> float | str | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return text
 
 
 def _one_class(estimates: list[Estimate]) -> int:
@@ -151,6 +255,73 @@ def _interval_title(found: list[Estimate]) -> str:
     return f"{found[0].level:.0%} CI" if found else "CI"
 
 
+def render_fairness(fair: Fairness, *, every: bool = False) -> str:
+    """Every group on one line, then the gaps; against the rest, and groups of many targets, with `every`."""
+    if not fair.gaps:
+        return "No gaps between subgroups: the notes say why."
+    many = len(fair.groups) >= COMPACT_FROM and not every
+    blocks = [] if many else [_groups_table(fair, *key) for key in fair.groups]
+    shown = [g for g in fair.gaps if every or g.kind == SPREAD]
+    lines = [["target", "model", "metric", "highest", "lowest", "values", "gap", "CI", "chance", "p", "Holm",
+              "80 % power", "more patients", ""]]  # fmt: skip
+    lines += [_gap_line(g) for g in shown]
+    if len(fair.groups) == 1:
+        lines = [line[2:] for line in lines]
+    blocks.append(f"Gaps between subgroups\n{aligned(lines)}")
+    blocks.append(GAPS_NOTE)
+    if len(shown) < len(fair.gaps):
+        blocks[-1] += "\nEach group against the rest: --all prints it, --json gives all of it."
+    return "\n\n".join(blocks)
+
+
+def _groups_table(fair: Fairness, model: str, target: str) -> str:
+    known = {(e.subgroup, e.name): e for e in fair.estimates if (e.model, e.target) == (model, target)}
+    lines = [["subgroup", "n", *GROUP_COLUMNS.values()]]
+    for name in (n for names in fair.groups[model, target] for n in names):
+        first = next(e for (subgroup, _), e in known.items() if subgroup == name)
+        found = [known.get((name, column)) for column in GROUP_COLUMNS]
+        lines.append([name, size(first), *(number(e.value) if e else "" for e in found)])
+    return f"{target}, {model}, by subgroup\n{aligned(lines)}"
+
+
+def _gap_line(gap: Gap) -> list[str]:
+    from radfoundry.evaluate.compare import format_p
+    from radfoundry.evaluate.fairness import NOT_TOLD, about
+
+    limits = f"{gap.low:+.3f} to {gap.high:+.3f}" if math.isfinite(gap.low) else ""
+    p, corrected = (format_p(v) if math.isfinite(v) else "" for v in (gap.p, gap.p_holm))
+    values = f"{gap.value_a:.3f} - {gap.value_b:.3f}" if math.isfinite(gap.gap) else ""
+    beside = number(gap.by_chance) if math.isfinite(gap.by_chance) else ""
+    where = f"{gap.split}, " if gap.split else ""
+    verdict = NOT_TOLD if math.isfinite(gap.p_holm) and not gap.distinguishable else ""
+    power = f"from {gap.detectable:.3f}" if math.isfinite(gap.detectable) else ""
+    more = about(gap.more_patients) if math.isfinite(gap.more_patients) else ""
+    return [str(gap.target), str(gap.model), GAP_WORDS.get(gap.metric, gap.metric), where + gap.group_a,
+            gap.group_b, values, number(gap.gap, "+"), limits, beside, p, corrected, power, more,
+            "; ".join(filter(None, (verdict, gap.note)))]  # fmt: skip
+
+
+def render_thresholds(found: list[GroupThreshold]) -> str:
+    """Each group under the common rule and under its own threshold."""
+    lines = [
+        ["target", "model", "subgroup", "judged on", "rule", "sensitivity", "", "specificity", "", "ppv", "n"]
+    ]
+    for one in found:
+        for rule, estimates in (("common", one.common), (f"own, {one.threshold:.4g}", one.own)):
+            known = {e.name: e for e in estimates}
+            cells = [f(known[m]) for m in ("sensitivity", "specificity") for f in (_value, interval)]
+            lines.append([one.target, one.model, one.group, one.judged_on, rule, *cells,
+                          _value(known["ppv"]), size(known["ppv"])])  # fmt: skip
+    first = found[0]
+    goal = "sensitivity" if first.equal == "sensitivity" else "false positive rate"
+    head = f"Equal {goal} in every subgroup, thresholds chosen on split {first.chosen_on}: {first.note}"
+    return f"{head}\n{aligned(lines)}"
+
+
+def _value(e: Estimate) -> str:
+    return number(e.value)
+
+
 def number(value: float, sign: str = "") -> str:
     """Three decimals, or a dash for what is not defined."""
     return format(value, f"{sign}.3f") if math.isfinite(value) else "–"
@@ -173,69 +344,3 @@ def aligned(lines: list[list[str]]) -> str:
     widths = [max(len(line[i]) for line in kept) for i in range(len(used))]
     text = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in kept]
     return "\n".join([text[0], "  ".join("-" * w for w in widths), *text[1:]])
-
-
-def write(out: Path, estimates: list[Estimate], table: pd.DataFrame, seed: int, level: float) -> None:
-    """The estimates as one file, or a folder that also holds the curves; whole or not at all."""
-    import pandas as pd
-
-    records = [e.as_dict() for e in estimates]
-    text = jsonlib.dumps(records, indent=2, ensure_ascii=False, allow_nan=False)
-    if out.suffix == ".json":
-        return _whole(out, text)
-    if out.suffix == ".csv":
-        return _whole(out, pd.DataFrame(records).to_csv(index=False))
-    drawn = curves(table, seed, level)  # before the first file is written
-    _whole(out / "metrics.json", text)
-    _whole(out / "metrics.csv", pd.DataFrame(records).to_csv(index=False))
-    for name, frame in drawn.items():
-        _whole(out / f"{name}.csv", frame.to_csv(index=False))
-
-
-def curves(table: pd.DataFrame, seed: int, level: float) -> dict[str, pd.DataFrame]:
-    """roc, pr, calibration and decision_curve of every binary model x target x split.
-
-    Over repeats of cross-validation ROC and precision-recall are averaged, the others stacked, as the numbers
-    beside them are. Where repeats score different cases the first one is drawn.
-    """
-    import numpy as np
-    import pandas as pd
-
-    from radfoundry.evaluate import calibration
-    from radfoundry.evaluate import curves as shapes
-    from radfoundry.evaluate.parts import parts
-
-    found: dict[str, list[pd.DataFrame]] = {}
-    for part in parts(table):
-        first = part.repeats[0]
-        if not part.binary or len(np.unique(first.y)) < 2:
-            continue
-        repeats = part.repeats if part.aligned else part.repeats[:1]
-        y, score, who = first.y, np.stack([r.score[:, 0] for r in repeats]), first.codes
-        rng = np.random.default_rng(seed)
-        drawn = {
-            "roc": shapes.roc_curve(y, score, who, level=level, rng=rng),
-            "pr": shapes.pr_curve(y, score, who, level=level, rng=rng),
-        }
-        y, who, score = np.tile(y, len(score)), np.tile(who, len(score)), score.ravel()
-        if part.is_probability:
-            drawn["calibration"] = calibration.reliability_curve(y, score, level=level, cluster=who)
-            benefit = calibration.net_benefit(y, score, cluster=who, n=500, level=level, rng=rng)
-            names = {"model": "net_benefit", "all": "treat_all", "none": "treat_none"}
-            drawn["decision_curve"] = benefit.rename(columns=names)
-        for name, frame in drawn.items():
-            frame.insert(0, "split", part.label or "")
-            frame.insert(0, "target", part.target)
-            frame.insert(0, "model", part.model)
-            found.setdefault(name, []).append(frame)
-    return {name: pd.concat(frames, ignore_index=True) for name, frames in found.items()}
-
-
-def _whole(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

@@ -241,14 +241,14 @@ class LearningCurve:
     def _write(self, out: Path, answers: list[Answer], content: dict[str, Any]) -> None:
         import pandas as pd
 
-        from radfoundry.cli.evaluate import _whole
+        from radfoundry.cli.evaluate_files import whole
 
         table = pd.concat([f.measured.table() for f, _, _ in answers], ignore_index=True).to_csv(index=False)
         record = jsonlib.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         if out.suffix in (".json", ".csv"):
-            return _whole(out, record if out.suffix == ".json" else table)
-        _whole(out / "curves.csv", table)
-        _whole(out / "forecast.json", record)
+            return whole(out, record if out.suffix == ".json" else table)
+        whole(out / "curves.csv", table)
+        whole(out / "forecast.json", record)
         self._draw(out, [f for f, _, _ in answers])
         print(f"written to {out}", file=sys.stderr)
 

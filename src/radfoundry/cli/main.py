@@ -36,6 +36,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "plan": ("plan", "Plan", "how many cases a target needs, before money is spent on labels"),
     "reports": ("reports", "ReportsCommand", "findings of reports; what AI drafts omit or invent, over time"),
     "series": ("series", "SeriesCommand", "what every MRI series is; BIDS or renamed trees; corrections"),
+    "readers": ("readers", "ReadersCommand", "studies of several readers: lists, size, analysis"),
     "show": ("show", "Show", "print a finished run"),
 }
 

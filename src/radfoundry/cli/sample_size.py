@@ -375,18 +375,18 @@ def _answer(
 
 
 def _write(out: Path, text: str, found: Requirement, at: Callable[[int], Requirement]) -> None:
-    from radfoundry.cli.evaluate import _whole
+    from radfoundry.cli.evaluate_files import whole
     from radfoundry.plan.sample_size import trade_off
 
     if out.suffix == ".json":
-        return _whole(out, text + "\n")
+        return whole(out, text + "\n")
     curve = trade_off(at, found.n)
     if out.suffix == ".csv":
-        return _whole(out, curve.to_csv(index=False))
+        return whole(out, curve.to_csv(index=False))
     from radfoundry.plan.sample_size_figure import sample_size
     from radfoundry.report.figures import save
 
     figure, data = sample_size(found, curve)
-    _whole(out / "sample_size.json", text + "\n")
-    _whole(out / "sample_size.csv", data.to_csv(index=False))
+    whole(out / "sample_size.json", text + "\n")
+    whole(out / "sample_size.csv", data.to_csv(index=False))
     save(figure, out / "sample_size")

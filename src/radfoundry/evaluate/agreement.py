@@ -161,6 +161,9 @@ def bland_altman(
     method = "t (Bland and Altman 1999)"
     rows = [("bias", bias, t * sd / math.sqrt(n)), ("loa_low", bias - z * sd, around),
             ("loa_high", bias + z * sd, around)]  # fmt: skip
+    if sd == 0:  # zero width would claim certainty
+        note = "no interval: all differences are equal"
+        return [*(Estimate(m, v, level=level, n=n, note=note) for m, v, _ in rows), slope]
     return [*(Estimate(m, v, v - half, v + half, level, method, n) for m, v, half in rows), slope]
 
 
@@ -231,6 +234,9 @@ def repeatability(readings: np.ndarray, level: float = 0.95) -> list[Estimate]:
     ):
         tails = stats.chi2.ppf([(1 + level) / 2, (1 - level) / 2], df)
         value, low, high = (factor * math.sqrt(v) for v in (variance, *(variance * df / tails)))
+        if variance == 0:
+            found.append(Estimate(name, 0.0, level=level, n=n, note="no interval: no two readings differ"))
+            continue
         found.append(Estimate(name, value, low, high, level, "chi-square", n))
     mean = x.mean(axis=1)
     if (x > 0).all():
@@ -277,9 +283,7 @@ def krippendorff(
     scale: how far two values are apart. nominal: equal or not; ordinal: by the ranks between; interval:
     squared difference; ratio: squared difference over squared sum. Interval by resampling targets, with rng.
     """
-    x = np.asarray(readings, float)
-    if x.ndim != 2:
-        raise InputMismatch(f"readings are (targets, raters), not {x.shape}")
+    x = _table(readings)
     x = x[np.isfinite(x).sum(axis=1) >= 2]  # a single reading agrees with nothing
     if len(x) < 2:
         raise NotEnoughData(f"{len(x)} targets were read twice or more: alpha needs two at least")
@@ -404,10 +408,21 @@ def _both_tests(name: str, a: np.ndarray, b: np.ndarray, level: float) -> list[C
     return [first, second]
 
 
-def _complete(readings: np.ndarray) -> np.ndarray:
-    x = np.asarray(readings, float)
+def _table(readings: np.ndarray) -> np.ndarray:
+    try:
+        x = np.asarray(readings, float)
+    except ValueError as cause:
+        raise InputMismatch(
+            "readings are no table of numbers: rows of unequal length, or text. Give (targets, raters), NaN "
+            "where a rater did not read a target"
+        ) from cause
     if x.ndim != 2:
         raise InputMismatch(f"readings are (targets, raters), not {x.shape}")
+    return x
+
+
+def _complete(readings: np.ndarray) -> np.ndarray:
+    x = _table(readings)
     if not np.isfinite(x).all():
         raise InputMismatch(
             f"{int((~np.isfinite(x)).sum())} readings are missing or not finite. Leave their targets out, or "
@@ -421,7 +436,10 @@ def _complete(readings: np.ndarray) -> np.ndarray:
 def _paired(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     a, b = np.asarray(a, float), np.asarray(b, float)
     if a.ndim != 1 or a.shape != b.shape:
-        raise InputMismatch(f"two readings of the same targets are needed, not {a.shape} and {b.shape}")
+        raise InputMismatch(
+            f"two readings of the same targets are needed, not {a.shape} and {b.shape}: lists of unequal "
+            "length are never paired by position"
+        )
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         raise InputMismatch("a reading is missing or not finite. Leave out both readings of that target")
     if len(a) < 3:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -16,9 +17,10 @@ from radfoundry.evaluate.intervals import placements
 from radfoundry.evaluate.parts import Part, Repeat, make_part
 from radfoundry.evaluate.resample import codes_of, draw_blocks
 from radfoundry.evaluate.table import metric_values
-from radfoundry.predictions import is_multiclass, validate
+from radfoundry.predictions import is_multiclass, is_survival, survival_targets, validate
 
 PERMUTED_UP_TO = 5_000_000  # cases x permutations: beyond it minutes buy no better p-value
+KINDS: tuple[Literal["harrell", "uno"], ...] = ("harrell", "uno")
 BOOTSTRAPPED = ("auprc", "balanced_accuracy", "f1", "brier")
 
 
@@ -48,13 +50,19 @@ def compare_tables(
     accuracy, F1, Brier: paired patient bootstrap; accuracy, sensitivity, specificity: McNemar's exact
     test (where patients repeat: a permutation by patient); per-fold AUC: Nadeau-Bengio, where both
     tables carry the same folds. Each kind of test is one family over the targets of a split: Holm and
-    Benjamini-Hochberg p-values are filled in. TableError when nothing matches, when the truths differ,
-    when a table holds several models, or several splits where the other tells none.
+    Benjamini-Hochberg p-values are filled in. Times to an event: Harrell's and Uno's C. TableError when
+    nothing matches, when the truths differ, when a table holds several models, or several splits where the
+    other tells none.
     """
     first, second = validate(a, model="a"), validate(b, model="b")
     names = _one_model(first, "first"), _one_model(second, "second")
     if names[0] == names[1]:
         names = f"{names[0]} (a)", f"{names[1]} (b)"
+    timed = is_survival(first), is_survival(second)
+    if timed[0].any() or timed[1].any():
+        if not (timed[0].all() and timed[1].all()):
+            raise TableError("times to an event and other targets stand in the tables. Compare them apart")
+        return _survival(first, second, names, level, n_boot, seed)
     left, right, unmatched, notes = _match(first, second)
     out: list[Comparison] = []
     for target, split in _units(left):
@@ -65,6 +73,27 @@ def compare_tables(
             notes.append(f"target {target!r} has several classes: each is compared by accuracy only")
         found = _tests(parts[0], parts[1], level, n_boot, n_permutations, seed, notes)
         out += [replace(c, target=target, model_a=names[0], model_b=names[1], subgroup=label) for c in found]
+    return Paired(tuple(_corrected(out)), tuple(dict.fromkeys(notes)), *unmatched)
+
+
+def _survival(
+    a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str], level: float, n_boot: int, seed: int
+) -> Paired:
+    """Harrell's and Uno's C of the two on the cases both scored, for each outcome and split."""
+    from radfoundry.evaluate.survival import compare_models  # it uses this module's neighbours
+
+    left, right, unmatched, notes = _match(a, b)
+    both = pd.concat([left.assign(model=names[0]), right.assign(model=names[1])], ignore_index=True)
+    out = []
+    for target, split in _units(left):
+        rows = both[(both["target"] == target) & (split is None or both["split"] == split)]
+        rows = rows.drop(columns="split", errors="ignore") if split is not None else rows
+        label = None if split is None else f"split {split}"
+        for kind in KINDS:
+            found = compare_models(
+                rows, *names, target=target, kind=kind, level=level, n_boot=n_boot, seed=seed
+            )
+            out.append(replace(found, subgroup=label))
     return Paired(tuple(_corrected(out)), tuple(dict.fromkeys(notes)), *unmatched)
 
 
@@ -103,15 +132,8 @@ def _match(a: pd.DataFrame, b: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame
         notes.append(
             f"without a partner, left out: {unmatched[0]} of the first, {unmatched[1]} of the second"
         )
-    truth = [t.groupby(key)["y_true"].first() for t in (left, right)]
-    differs = truth[0].astype(str) != truth[1].reindex(truth[0].index).astype(str)
-    if not is_multiclass(left).any():
-        differs = truth[0].astype(float) != truth[1].reindex(truth[0].index).astype(float)
-    if differs.any():
-        where = dict(zip(key, differs.index[differs][0], strict=True))
-        raise TableError(
-            f"column 'y_true' differs between the tables in {int(differs.sum())} cases, first {where}"
-        )
+    for column in _truths(left):
+        _same_truth(left, right, key, column)
     for which, own, other in (("first", left, right), ("second", right, left)):
         if "split" in own and "split" not in other and own["split"].nunique() > 1:
             raise TableError(
@@ -121,6 +143,25 @@ def _match(a: pd.DataFrame, b: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame
     patients = left.groupby("case_id")["patient_id"].first()
     right = right.assign(patient_id=right["case_id"].map(patients))
     return left, right, unmatched, notes
+
+
+def _truths(left: pd.DataFrame) -> list[str]:
+    names = survival_targets(left)
+    return [f"{what}:{name}" for name in names for what in ("time", "event")] or ["y_true"]
+
+
+def _same_truth(left: pd.DataFrame, right: pd.DataFrame, key: list[str], column: str) -> None:
+    if column not in right:
+        raise TableError(f"column {column!r} stands in the first table alone. Give it in both")
+    truth = [t.groupby(key)[column].first() for t in (left, right)]
+    kind = str if column == "y_true" and is_multiclass(left).any() else float
+    differs = truth[0].astype(kind) != truth[1].reindex(truth[0].index).astype(kind)
+    differs &= truth[0].notna() | truth[1].reindex(truth[0].index).notna()
+    if differs.any():
+        where = dict(zip(key, differs.index[differs][0], strict=True))
+        raise TableError(
+            f"column {column!r} differs between the tables in {int(differs.sum())} cases, first {where}"
+        )
 
 
 def _tests(

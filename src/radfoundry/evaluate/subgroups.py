@@ -1,8 +1,9 @@
-"""Who is in which subgroup: text covariates by value, ages by standard bands, numbers by quartile."""
+"""Who is in which subgroup: by value, age band or quantile, and by several covariates at once."""
 
 from __future__ import annotations
 
-from itertools import pairwise
+import re
+from itertools import pairwise, product
 
 import numpy as np
 import pandas as pd
@@ -13,40 +14,95 @@ from radfoundry.registry import nearest
 AGE_BANDS = (0, 18, 40, 60, 75, np.inf)
 
 
+QUANTILES = {"tertile": 3, "quartile": 4, "quintile": 5, "decile": 10}
+MOST_QUANTILES = 20
+UNKNOWN = "unknown"
+
+
 def groups(table: pd.DataFrame, covariate: str) -> dict[str, np.ndarray]:
     """Subgroup label to a boolean mask over the rows, in natural order; rows without a value come last.
 
     `age` goes by 0-17, 18-39, 40-59, 60-74, 75+ years; any other number with more than six values by
-    quartile; everything else by value. TableError when the column is missing.
+    quartile; everything else by value. On request: `age:quartile`, `age:tertile`, `age:quantile=3` (cut
+    points over the rows, equal values never torn apart), `age:value`, and `sex*age` for every combination
+    that occurs. A column whose name holds a colon or an asterisk is itself. TableError when a column is
+    missing or a rule is not understood.
 
     >>> {k: v.tolist() for k, v in groups(pd.DataFrame({"age": [5, 80]}), "age").items()}
     {'age 0-17': [True, False], 'age 75+': [False, True]}
+    >>> list(groups(pd.DataFrame({"sex": ["F", "M"], "dose": [1.5, 9.0]}), "sex*dose:quantile=2"))
+    ['sex F and dose 1.5 to 5.25', 'sex M and dose 5.25 to 9']
     """
-    if covariate not in table.columns:
-        hint = nearest(covariate, table.columns)
-        raise TableError(f"no column {covariate!r} for subgroups.{hint} Columns: {', '.join(table.columns)}")
+    if covariate in table.columns or "*" not in covariate:
+        labels, order, name = _labels(table, covariate)
+        result = {f"{name} {value}": (labels == value).fillna(False).to_numpy(bool) for value in order}
+    else:
+        factors = [_labels(table, factor.strip()) for factor in covariate.split("*")]
+        labels = factors[0][0].where(~pd.concat([f[0].isna() for f in factors], axis=1).any(axis=1))
+        result, name = {}, "*".join(f[2] for f in factors)
+        for values in product(*(f[1] for f in factors)):
+            inside = np.ones(len(table), bool)
+            for (column, _, _), value in zip(factors, values, strict=True):
+                inside &= (column == value).fillna(False).to_numpy(bool)
+            if inside.any():
+                result[" and ".join(f"{f[2]} {v}" for f, v in zip(factors, values, strict=True))] = inside
+    missing = labels.isna().to_numpy(bool)  # no value, or one outside every band
+    if missing.any():
+        result[f"{name} {UNKNOWN}"] = missing
+    return result
+
+
+def is_unknown(label: str) -> bool:
+    """Whether a label of `groups` is that of the rows without a value."""
+    return label.endswith(f" {UNKNOWN}")
+
+
+def _labels(table: pd.DataFrame, wanted: str) -> tuple[pd.Series, list[str], str]:
+    """(label of each row, NA where unknown; the labels in natural order; the covariate's name)."""
+    covariate, rule = _covariate_and_rule(table, wanted)
     column = _years(table[covariate]) if covariate.lower() == "age" else table[covariate]
     numeric = pd.to_numeric(column, errors="coerce")
     is_number = bool(numeric.notna().sum() == column.notna().sum()) and column.dtype != bool
-    if is_number and column.notna().any():
-        if covariate.lower() == "age":
-            labels = _bands(numeric, AGE_BANDS)
-        elif numeric.nunique() > 6:
-            labels = _quartiles(numeric)
-        else:
-            labels = numeric.map(lambda v: f"{v:g}", na_action="ignore")
+    is_number = is_number and bool(column.notna().any())
+    if rule.isdigit():
+        if not is_number:
+            raise TableError(f"{wanted!r}: quantiles need numbers, and column {covariate!r} holds other text")
+        labels = _quantiles(numeric, int(rule))
+    elif not is_number:
+        words = {v: str(v) for v in column.dropna().unique() if str(v).strip().lower() != UNKNOWN}
+        labels = column.map(words).astype("string")  # some tables write the word: unknown either way
+    elif covariate.lower() == "age" and not rule:
+        labels = _bands(numeric, AGE_BANDS)
+    elif numeric.nunique() > 6 and not rule:
+        labels = _quantiles(numeric, 4)
     else:
-        labels = column.astype("string")
-    order = _natural_order(labels, numeric if is_number else None)
-    result = {f"{covariate} {name}": (labels == name).fillna(False).to_numpy(bool) for name in order}
-    missing = labels.isna().to_numpy(bool)  # no value, or one outside every band
-    if missing.any():
-        result[f"{covariate} unknown"] = missing
-    return result
+        labels = _by_value(numeric)
+    return labels, _natural_order(labels, numeric if is_number else None), covariate
+
+
+def _covariate_and_rule(table: pd.DataFrame, wanted: str) -> tuple[str, str]:
+    """The column, and "" for its default, "value", or how many quantiles, as digits."""
+    if wanted in table.columns:
+        return wanted, ""
+    covariate, colon, rule = wanted.rpartition(":")
+    if not colon or covariate not in table.columns:
+        name = covariate if colon else wanted
+        hint = nearest(name, table.columns)
+        raise TableError(f"no column {name!r} for subgroups.{hint} Columns: {', '.join(table.columns)}")
+    given = re.fullmatch(r"quantiles?=(\d+)", rule)
+    count = int(given[1]) if given else QUANTILES.get(rule.removesuffix("s"), 0)
+    if rule == "value":
+        return covariate, rule
+    if not 2 <= count <= MOST_QUANTILES:
+        ways = ", ".join([*QUANTILES, f"quantile=K (2 to {MOST_QUANTILES})", "value"])
+        raise TableError(f"subgroup {wanted!r}: {rule!r} is not understood. After the colon write {ways}")
+    return covariate, str(count)
 
 
 def _years(ages: pd.Series) -> pd.Series:
     """DICOM ages (034Y, 011M, 006W, 003D) in years; a column with any other text stays as it is."""
+    if pd.api.types.is_numeric_dtype(ages):
+        return ages
     parts = ages.astype("string").str.extract(r"^\s*(\d{1,3})([YMWD])\s*$")
     if not (parts[1].notna() | ages.isna()).all() or not parts[1].notna().any():
         return ages
@@ -59,12 +115,16 @@ def _bands(values: pd.Series, edges: tuple[float, ...]) -> pd.Series:
     return pd.cut(values, edges, right=False, labels=names).astype("string")
 
 
-def _quartiles(values: pd.Series) -> pd.Series:
-    edges = np.unique(values.quantile([0, 0.25, 0.5, 0.75, 1]).to_numpy())
+def _quantiles(values: pd.Series, count: int) -> pd.Series:
+    edges = np.unique(values.quantile(np.linspace(0, 1, count + 1)).to_numpy())
     names = [f"{a:.4g} to {b:.4g}" for a, b in pairwise(edges)]
     if len(set(names)) < len(names) or len(names) < 2:
-        return values.map(lambda v: f"{v:g}", na_action="ignore")
+        return _by_value(values)
     return pd.cut(values, edges, labels=names, include_lowest=True).astype("string")
+
+
+def _by_value(values: pd.Series) -> pd.Series:
+    return values.map(lambda v: f"{v:g}", na_action="ignore").astype("string")
 
 
 def _natural_order(labels: pd.Series, numeric: pd.Series | None) -> list[str]:

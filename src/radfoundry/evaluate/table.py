@@ -34,7 +34,7 @@ from radfoundry.evaluate.resample import (
     sensitivity_at,
 )
 from radfoundry.evaluate.subgroups import groups
-from radfoundry.predictions import validate
+from radfoundry.predictions import is_survival, validate
 from radfoundry.types import Estimate
 
 HEADLINE = ("prevalence", "auroc", "accuracy", "sensitivity", "specificity")
@@ -51,6 +51,10 @@ def evaluate(
     subgroups: Sequence[str] = (),
     min_n: int = 20,
     threshold: float | None = None,
+    horizons: Sequence[float] = (),
+    cutoff: float | str | None = None,
+    competing: bool = False,
+    in_sample: bool = False,
 ) -> list[Estimate]:
     """Metrics with intervals for every model x target x split of a prediction table.
 
@@ -59,10 +63,20 @@ def evaluate(
     Wilson's and DeLong's where patients own one row each, otherwise clustered by patient. Trivial
     scores follow their metric as `<metric>_trivial`. `subgroups` names covariate columns; a subgroup
     below `min_n` patients gets no value but a note. Where only one class occurs, AUC and its kin are NaN
-    with a note. Raises TableError when the table is wrong.
+    with a note. Rows that predict a time to an event go to `survival.evaluate_survival`, with horizons,
+    cutoff, competing and in_sample. Raises TableError when the table is wrong.
     """
     table = validate(df)
     out: list[Estimate] = []
+    timed = is_survival(table)
+    if timed.any():
+        from radfoundry.evaluate.survival import evaluate_survival  # it uses this module's neighbours
+
+        out += evaluate_survival(
+            table[timed], level=level, n_boot=n_boot, seed=seed, horizons=horizons, subgroups=subgroups,
+            min_n=min_n, cutoff=cutoff, competing=competing, in_sample=in_sample,
+        )  # fmt: skip
+        table = table[~timed]
     for part in parts(table, threshold):
         out += part_estimates(part, level=level, n_boot=n_boot, seed=seed)
         wanted = HEADLINE if part.binary else HEADLINE_CLASSES
@@ -80,22 +94,24 @@ def part_estimates(
     """Every estimate of one part, or those named in `only` (then without trivial scores)."""
     point = metric_values(part, np.ones((part.n_patients, 1)))
     boot = _needs_bootstrap(part, point, only)
-    drawn = _bootstrap(part, n_boot, seed) if boot else {}
-    out = [_prevalence(part, level)] if part.binary else []
+    ranks = only is None or not part.aligned or not {"auprc", "sens_at_spec90"}.isdisjoint(only)
+    drawn = _bootstrap(part, n_boot, seed, ranks=ranks) if boot else {}
+    out = [prevalence(part, level)] if part.binary else []
     for name, value in point.items():
         if only is not None and name not in only:
             continue
-        out.append(_interval(part, name, float(value[0]), drawn.get(name), level, seed))
+        out.append(estimate_of(part, name, float(value[0]), drawn.get(name), level, seed))
         if name == "auroc" and math.isfinite(value[0]) and only is None:
             out.append(_bootstrap_interval(part, "auroc_bootstrap", float(value[0]), drawn["auroc"], level))
         if only is None and (beside := _trivial(part, name, seed)):
             out.append(beside)
     if only is None and part.binary and part.is_probability:
         out += _calibration(part, level)
-    return [_labelled(e, part) for e in out if only is None or e.name in only]
+    return [labelled(e, part) for e in out if only is None or e.name in only]
 
 
-def _labelled(estimate: Estimate, part: Part) -> Estimate:
+def labelled(estimate: Estimate, part: Part) -> Estimate:
+    """The estimate with the names of its model, target and subgroup."""
     return replace(estimate, model=part.model, target=part.target, subgroup=part.label)
 
 
@@ -108,7 +124,7 @@ def _subgroup(
         possible = metric_values(whole, np.ones((whole.n_patients, 1)))
         names = [n for n in wanted if n in possible]
         return [
-            _labelled(
+            labelled(
                 Estimate(n, math.nan, level=level, n=piece.n, n_clusters=piece.n_patients, note=note), piece
             )
             for n in names
@@ -122,16 +138,23 @@ def _subgroup(
 # --- values: each metric as a function of how often every patient was drawn -------------------------
 
 
-def metric_values(part: Part, counts: np.ndarray) -> dict[str, np.ndarray]:
-    """Metric name to (draws,), the mean over repeats. counts: (patients, draws)."""
-    one = _binary_values if part.binary else _class_values
-    found = [one(part, repeat, counts) for repeat in part.repeats]
+def metric_values(part: Part, counts: np.ndarray, *, ranks: bool = True) -> dict[str, np.ndarray]:
+    """Metric name to (draws,), the mean over repeats. counts: (patients, draws).
+
+    ranks: without, those of two classes that need the order of the scores are left out: they take longest.
+    """
+    found = [
+        _binary_values(part, repeat, counts, ranks) if part.binary else _class_values(part, repeat, counts)
+        for repeat in part.repeats
+    ]
     return {name: np.mean([f[name] for f in found], axis=0) for name in found[0]}
 
 
-def _binary_values(part: Part, repeat: Repeat, counts: np.ndarray) -> dict[str, np.ndarray]:
+def _binary_values(part: Part, repeat: Repeat, counts: np.ndarray, ranks: bool) -> dict[str, np.ndarray]:
     ranked = repeat.ranked[0]
-    if len(ranked.thresholds):
+    if not ranks:
+        out = {}
+    elif len(ranked.thresholds):
         operating = ranked.operating(counts)
         out = {
             "auroc": ranked.auroc(counts),
@@ -207,19 +230,21 @@ def _needs_bootstrap(part: Part, point: dict[str, np.ndarray], only: Sequence[st
     )
 
 
-def _bootstrap(part: Part, n_boot: int, seed: int) -> dict[str, np.ndarray]:
+def _bootstrap(part: Part, n_boot: int, seed: int, *, ranks: bool = True) -> dict[str, np.ndarray]:
     """Draws of every metric from the same patients; the same seed gives every part the same draws."""
     rng = np.random.default_rng(seed)
     cells = 4_000_000 if part.n < 50_000 else 16_000_000
     blocks = [
-        metric_values(part, counts) for counts in draw_blocks(part.n_patients, n_boot, rng, cells=cells)
+        metric_values(part, counts, ranks=ranks)
+        for counts in draw_blocks(part.n_patients, n_boot, rng, cells=cells)
     ]
     return {name: np.concatenate([b[name] for b in blocks]) for name in blocks[0]}
 
 
-def _interval(
+def estimate_of(
     part: Part, name: str, value: float, drawn: np.ndarray | None, level: float, seed: int
 ) -> Estimate:
+    """One metric of a part with its interval: DeLong's, Wilson's, or from `drawn`, its bootstrap draws."""
     base = Estimate(name, value, level=level, n=part.n, n_clusters=part.n_patients)
     if math.isnan(value):
         return replace(base, note=_why_undefined(part, name))
@@ -315,7 +340,8 @@ def _wilson(part: Part, base: Estimate) -> Estimate:
     return replace(base, low=low, high=high, method=f"Wilson, {int(k)}/{int(n)}")
 
 
-def _prevalence(part: Part, level: float) -> Estimate:
+def prevalence(part: Part, level: float) -> Estimate:
+    """Share of positives, with Wilson's interval at the number of patients."""
     repeat = part.repeats[0]
     k, n = int(repeat.y.sum()), len(repeat.y)
     low, high = wilson(k * part.n_patients / n, part.n_patients, level)

@@ -6,6 +6,10 @@ Familiar names (`label`, `prob`, `subject`, ...) are understood, and so are wide
 `y_<finding>` and `p_<finding>` for each finding, or `prob_<class>` for each class. What had to be assumed
 is said in `table.attrs["notes"]`.
 
+A time to an event: columns `time:<name>` and `event:<name>` (0 censored, 1 the event, 2 and more competing
+events), target equal to that name, score the risk (higher is worse), and optional `surv:<horizon>`
+probabilities to be free of the event beyond that time. y_true is not needed there.
+
 `files` reads the file, `shapes` turns its columns into ours, `checks` refuses what is wrong.
 """
 
@@ -20,11 +24,20 @@ import pandas as pd
 
 from radfoundry.errors import TableError
 from radfoundry.predictions import checks, files, shapes
-from radfoundry.predictions.columns import ROW, class_columns, class_name, covariates, is_multiclass
+from radfoundry.predictions.columns import (
+    ROW,
+    class_columns,
+    class_name,
+    covariates,
+    horizon_columns,
+    is_multiclass,
+    is_survival,
+    survival_targets,
+)
 
 __all__ = [
-    "class_columns", "class_name", "covariates", "is_multiclass", "read_predictions", "validate",
-    "write_predictions",
+    "class_columns", "class_name", "covariates", "horizon_columns", "is_multiclass", "is_survival",
+    "read_predictions", "survival_targets", "validate", "write_predictions",
 ]  # fmt: skip
 
 FORMAT = 1
@@ -81,6 +94,7 @@ def validate(
     checks.scores(table)
     checks.decisions(table)
     table = checks.truth(table, notes)
+    table = checks.survival(table, notes)
     checks.scale(table, notes)
     checks.unique(table)
     checks.splits(table, notes)

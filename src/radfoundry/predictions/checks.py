@@ -11,17 +11,22 @@ from radfoundry.predictions.columns import (
     class_columns,
     class_name,
     hint,
+    horizon_columns,
     is_multiclass,
+    is_survival,
     row_of,
+    survival_targets,
 )
 from radfoundry.predictions.shapes import SCORED, not_binary, numbers
 
 
 def require(table: pd.DataFrame) -> None:
-    """y_true and a score must be there; a column that is nearly called so is suggested."""
+    """y_true (or time: and event: of the target) and a score must be there; a near name is suggested."""
     shown = ", ".join(str(c) for c in table.columns if c != ROW)
     for wanted in ("y_true", "score"):
         if wanted in table or (wanted == "score" and class_columns(table)):
+            continue
+        if wanted == "y_true" and _timed(table):
             continue
         remedy = "name it: --truth COLUMN" if wanted == "y_true" else _score_remedy(table)
         raise TableError(
@@ -31,6 +36,24 @@ def require(table: pd.DataFrame) -> None:
     for wanted in ("case_id", "patient_id"):
         if wanted not in table and (near := hint(wanted, table)):
             raise TableError(f"column {wanted!r} is missing.{near} Rename it, or drop that column")
+
+
+def _timed(table: pd.DataFrame) -> bool:
+    """Whether time and event stand in for the truth; TableError where it is unclear which of several."""
+    names = survival_targets(table)
+    halves = [c for c in map(str, table.columns) if c.startswith(("time:", "event:"))]
+    alone = [c for c in halves if c.partition(":")[2] not in names]
+    if alone:
+        other = "event" if alone[0].startswith("time:") else "time"
+        raise TableError(f"column {alone[0]!r} has no partner. Add {other}:{alone[0].partition(':')[2]}")
+    if not names:
+        return False
+    if "target" not in table and len(names) > 1:
+        raise TableError(
+            f"times of several outcomes ({', '.join(names)}), and no column 'target' says which one a row "
+            "predicts. Add it"
+        )
+    return "target" not in table or bool(table["target"].astype(str).isin(names).all())
 
 
 def _score_remedy(table: pd.DataFrame) -> str:
@@ -55,7 +78,8 @@ def fill(table: pd.DataFrame, model: str, notes: list[str]) -> pd.DataFrame:
         if empty.any():
             raise TableError(f"row {row_of(table, empty)}, column {column!r}: empty. Every row needs one")
         table[column] = _text(table[column])
-    for column, default in (("target", "y"), ("model", model)):
+    timed = survival_targets(table) if "y_true" not in table else []
+    for column, default in (("target", timed[0] if timed else "y"), ("model", model)):
         if column not in table:
             table[column] = default
         elif (empty := table[column].isna()).any():
@@ -122,15 +146,23 @@ def decisions(table: pd.DataFrame) -> None:
 
 
 def truth(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
-    """The table with y_true as 0 and 1, or as class names; rows of unknown truth are left out aloud."""
-    unknown = table["y_true"].isna()
-    if unknown.all():
+    """The table with y_true as 0 and 1, or as class names; rows of unknown truth are left out aloud.
+
+    Rows of a time to an event have no y_true: it is NaN there.
+    """
+    timed = is_survival(table)
+    if timed.any():
+        table = table.assign(y_true=table["y_true"].where(~timed) if "y_true" in table else np.nan)
+        if timed.all():
+            return table
+    unknown = table["y_true"].isna() & ~timed
+    if (unknown | timed).all():
         raise TableError("column 'y_true' is empty in every row. Give the truth, 0 or 1")
     if unknown.any():
         first = row_of(table, unknown)
         notes.append(f"{int(unknown.sum())} rows without y_true were left out (first: row {first})")
-    multi = is_multiclass(table)
-    binary = ~multi & ~unknown
+    multi = is_multiclass(table) & ~timed
+    binary = ~multi & ~unknown & ~timed
     found = pd.to_numeric(table["y_true"].where(binary), errors="coerce").astype(float)
     wrong = binary & ~found.isin((0, 1))
     if wrong.any():
@@ -148,11 +180,81 @@ def truth(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     return table.assign(y_true=coded)[~unknown]
 
 
+def survival(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
+    """Times above zero, events 0 or 1 (2 and more for competing ones) and falling survival probabilities.
+
+    Cases without a time or an event are left out aloud.
+    """
+    timed = is_survival(table)
+    if not timed.any():
+        return table
+    table = table.copy()
+    unknown = pd.Series(False, table.index)
+    for name in survival_targets(table):
+        rows = timed & (table["target"] == name)
+        for column in (f"time:{name}", f"event:{name}"):
+            table[column] = numbers(table, column, allow_nan=True, what="a number")
+            unknown |= rows & table[column].isna()
+        _times(table, f"time:{name}", rows & ~unknown)
+        _events(table, f"event:{name}", rows & ~unknown)
+    if unknown.any():
+        many, first = int(unknown.sum()), row_of(table, unknown)
+        notes.append(f"{many} rows without a time or an event were left out (first: row {first})")
+    table = table[~unknown].copy()
+    if not len(table):
+        raise TableError("no row has both a time and an event. Give the follow-up of at least one case")
+    _falling(table, is_survival(table))
+    return table
+
+
+def _times(table: pd.DataFrame, column: str, rows: pd.Series) -> None:
+    wrong = rows & ~(table[column].gt(0) & np.isfinite(table[column]))
+    if wrong.any():
+        value = table.loc[wrong, column].iloc[0]
+        raise TableError(
+            f"row {row_of(table, wrong)}, column {column!r}: {value:g} is not above zero. Time runs from the "
+            "start of follow-up: correct the dates; who had the event on the first day gets half a day"
+        )
+
+
+def _events(table: pd.DataFrame, column: str, rows: pd.Series) -> None:
+    codes = table.loc[rows, column]
+    if len(codes) and set(codes) <= {1, 2} and 2 in set(codes):
+        raise TableError(
+            f"column {column!r} is coded 1 and 2. If 2 means the event and 1 censored, as in the lung data "
+            "of R, subtract 1. Our code: 0 censored, 1 the event, 2 and more competing events"
+        )
+    wrong = rows & ~(table[column].ge(0) & (table[column] % 1 == 0))
+    if wrong.any():
+        value = class_name(table.loc[wrong, column].iloc[0])
+        raise TableError(
+            f"row {row_of(table, wrong)}, column {column!r}: {value} is no event."
+            " Code 0 for censored, 1 for the event, 2 and more for competing events"
+        )
+
+
+def _falling(table: pd.DataFrame, timed: pd.Series) -> None:
+    """Probabilities of survival lie in 0 to 1 and do not rise with the horizon; all have them or none."""
+    horizons = list(horizon_columns(table).values())
+    for i, column in enumerate(horizons):
+        table[column] = numbers(table, column, allow_nan=True, what="a probability")
+        given = table.groupby(["model", "target"], dropna=False)[column].transform("count") > 0
+        wrong, why = timed & given & table[column].isna(), "empty, though other cases of this model have one"
+        if not wrong.any():
+            wrong, why = timed & (table[column].lt(0) | table[column].gt(1)), "no probability from 0 to 1"
+        if not wrong.any() and i:
+            before = horizons[i - 1]
+            wrong = timed & (table[column] > table[before] + 1e-9)
+            why = f"above {before}: survival cannot rise"
+        if wrong.any():
+            raise TableError(f"row {row_of(table, wrong)}, column {column!r}: {why}. Correct it")
+
+
 def scale(table: pd.DataFrame, notes: list[str]) -> None:
     """Say aloud where scores are no probabilities."""
     if "score" not in table:
         return
-    limits = table[~is_multiclass(table)].groupby("target", sort=False)["score"]
+    limits = table[~is_multiclass(table) & ~is_survival(table)].groupby("target", sort=False)["score"]
     outside = [t for t, s in limits if s.min() < 0 or s.max() > 1]
     calls = [t for t, s in limits if s.isin((0, 1)).all() and s.nunique() > 1]
     if outside:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 
 import numpy as np
 import pandas as pd
+
+from radfoundry.errors import TableError
 
 ALIASES: dict[str, tuple[str, ...]] = {
     "case_id": ("case", "image_id", "image_index", "study_id", "image", "filename", "file", "id"),
@@ -31,9 +34,37 @@ def class_columns(table: pd.DataFrame) -> list[str]:
     return [c for c in table.columns if str(c).startswith("score:")]
 
 
+def survival_targets(table: pd.DataFrame) -> list[str]:
+    """The outcomes with a column `time:<name>` and a column `event:<name>`, in the order of the table."""
+    columns = [str(c) for c in table.columns]
+    names = [c.removeprefix("time:") for c in columns if c.startswith("time:")]
+    return [n for n in names if n and f"event:{n}" in columns]
+
+
+def is_survival(table: pd.DataFrame) -> pd.Series:
+    """Which rows predict a time to an event, (n,) bool: those whose target has a time and an event column."""
+    names = survival_targets(table)
+    return table["target"].isin(names) if names and "target" in table else pd.Series(False, table.index)
+
+
+def horizon_columns(table: pd.DataFrame) -> dict[float, str]:
+    """Horizon to its column `surv:<horizon>`, ascending; TableError where one is no time above zero."""
+    found = {}
+    for column in (str(c) for c in table.columns if str(c).startswith("surv:")):
+        try:
+            horizon = float(column.removeprefix("surv:"))
+        except ValueError:
+            horizon = math.nan
+        if not 0 < horizon < math.inf:
+            raise TableError(f"column {column!r}: write the horizon as a number above zero, as in surv:365")
+        found[horizon] = column
+    return dict(sorted(found.items()))
+
+
 def covariates(table: pd.DataFrame) -> list[str]:
     """Columns that are neither identifiers, truth nor scores."""
-    return [c for c in table.columns if c not in RESERVED and not c.startswith("score:")]
+    apart = ("score:", "time:", "event:", "surv:") if survival_targets(table) else ("score:",)
+    return [c for c in table.columns if c not in RESERVED and not str(c).startswith(apart)]
 
 
 def is_multiclass(table: pd.DataFrame) -> pd.Series:

@@ -233,7 +233,7 @@ def not_binary(table: pd.DataFrame, wrong: pd.Series, column: str) -> str:
     )
 
 
-def numbers(table: pd.DataFrame, column: str, *, allow_nan: bool = False) -> pd.Series:
+def numbers(table: pd.DataFrame, column: str, *, allow_nan: bool = False, what: str = "a score") -> pd.Series:
     """One column as floats; TableError names the first row that is text or (unless allowed) empty."""
     values = table[column]
     found = pd.to_numeric(values, errors="coerce").astype(float)
@@ -241,7 +241,7 @@ def numbers(table: pd.DataFrame, column: str, *, allow_nan: bool = False) -> pd.
     if text.any():
         wrong = values.iloc[int(np.argmax(text))]
         raise TableError(
-            f"row {row_of(table, text)}, column {column!r}: {wrong!r} is not a number. Give a score"
+            f"row {row_of(table, text)}, column {column!r}: {wrong!r} is not a number. Give {what}"
         )
     if found.isna().any() and not allow_nan:
         raise TableError(

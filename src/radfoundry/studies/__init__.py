@@ -22,6 +22,8 @@ STUDIES: dict[str, str] = {
     "and is it within reach?",
     "draft_report_monitoring": "S6 · What do AI drafts of reports omit or invent, by how dangerous a miss "
     "is, and does it get worse?",
+    "reader_study": "S12 · Do readers do better with the AI than without, how much faster, and do they "
+    "follow it when it errs?",
     "mri_series": "S11 · What is every MRI series, by header, by pixels, by both, and does the sorter know "
     "when it does not?",
     "embeddings_vs_radiomics": "S9 · Does an embedding of a lesion tell more than radiomics, size and age, "

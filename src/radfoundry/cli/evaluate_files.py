@@ -1,0 +1,166 @@
+"""What `radfoundry evaluate --out` leaves behind: tables, curves, drawings."""
+
+from __future__ import annotations
+
+import json as jsonlib
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from radfoundry.evaluate.fairness import Fairness
+    from radfoundry.evaluate.fairness.thresholds import GroupThreshold
+    from radfoundry.types import Estimate
+
+
+def write(
+    out: Path,
+    estimates: list[Estimate],
+    table: pd.DataFrame,
+    seed: int,
+    level: float,
+    fair: Fairness | None = None,
+    thresholds: Sequence[GroupThreshold] = (),
+    cutoff: float | str | None = None,
+    in_sample: bool = False,
+) -> None:
+    """The estimates, gaps among them, as one file, or a folder; whole or not at all.
+
+    The folder also holds curves, gaps, forest plots and, for times to an event, Kaplan-Meier curves, by
+    `cutoff` where it is given.
+    """
+    import pandas as pd
+
+    from radfoundry.predictions import is_survival
+
+    gaps = fair.gaps if fair is not None else []
+    records = [e.as_dict() for e in [*estimates, *(g.estimate() for g in gaps)]]
+    text = jsonlib.dumps(records, indent=2, ensure_ascii=False, allow_nan=False)
+    if out.suffix == ".json":
+        return whole(out, text)
+    if out.suffix == ".csv":
+        return whole(out, pd.DataFrame(records).to_csv(index=False))
+    timed = is_survival(table)
+    drawn = curves(table[~timed], seed, level)  # before the first file is written
+    if gaps:
+        drawn["gaps"] = pd.DataFrame([g.as_dict() for g in gaps])
+    if thresholds:
+        from radfoundry.evaluate.fairness.thresholds import table_of
+
+        drawn["group_thresholds"] = table_of(thresholds)
+    whole(out / "metrics.json", text)
+    whole(out / "metrics.csv", pd.DataFrame(records).to_csv(index=False))
+    for name, frame in drawn.items():
+        whole(out / f"{name}.csv", frame.to_csv(index=False))
+    if fair is not None:
+        _forests(out, estimates, fair)
+    if timed.any():
+        _survival_curves(out, table[timed], level, cutoff, in_sample)
+
+
+def _forests(out: Path, estimates: list[Estimate], fair: Fairness) -> None:
+    """A forest plot of the subgroups of every model and target, with its data."""
+    from radfoundry.report.fairness_figures import forest_panels
+    from radfoundry.report.figures import save
+
+    for (model, target), covariates in fair.groups.items():
+        own = [e for e in fair.estimates if (e.model, e.target) == (model, target) and e.subgroup]
+        own += [e for e in estimates if (e.model, e.target, e.subgroup) == (model, target, None)]
+        figure, data = forest_panels(own, covariates)
+        several = (len({m for m, _ in fair.groups}) > 1, len({t for _, t in fair.groups}) > 1)
+        stem = _stem("subgroups", *(w for w, many in zip((model, target), several, strict=True) if many))
+        save(figure, out / stem)
+        whole(out / f"{stem}.csv", data.to_csv(index=False))
+
+
+def _survival_curves(
+    out: Path, table: pd.DataFrame, level: float, cutoff: float | str | None, in_sample: bool
+) -> None:
+    """Kaplan-Meier curves of every outcome: of all cases, or of low and high risk by each model."""
+    from radfoundry.errors import Notice
+    from radfoundry.evaluate.compare import format_p
+    from radfoundry.evaluate.survival import kaplan_meier, logrank, survival_parts
+    from radfoundry.evaluate.survival.table import part_groups
+    from radfoundry.report.figures import save
+    from radfoundry.report.survival_figures import kaplan_meier as draw
+
+    done = set()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Notice)  # said already when the cases were judged
+        parts = list(survival_parts(table, in_sample=in_sample))
+    for part in parts:
+        words = [part.target, *([] if part.label is None else [part.label.removeprefix("split ")])]
+        words += [part.model] if cutoff is not None else []
+        if tuple(words) in done:  # without groups the curve is the same for every model
+            continue
+        done.add(tuple(words))
+        event = (part.event == 1).astype(int)
+        groups = {"all": event == event} if cutoff is None else part_groups(part, cutoff)
+        made = {name: kaplan_meier(part.time[at], event[at], part.patient[at], level=level).table()
+                for name, at in groups.items()}  # fmt: skip
+        test = ""
+        if len(groups) > 1 and event.any():
+            found = logrank(part.time, event, groups["high risk"])
+            test = f"Log-rank p {format_p(found.p)}".replace("p 0", "p = 0")
+        figure, data = draw(made, unit="", ylabel=f"Free of {part.target}", test=test)
+        save(figure, out / _stem("kaplan_meier", *words))
+        whole(out / f"{_stem('kaplan_meier', *words)}.csv", data.to_csv(index=False))
+
+
+def _stem(*words: str) -> str:
+    """Words that may stand in a file name."""
+    return "_".join(re.sub(r"[^A-Za-z0-9._-]+", "-", w).strip("-.") for w in words)
+
+
+def curves(table: pd.DataFrame, seed: int, level: float) -> dict[str, pd.DataFrame]:
+    """roc, pr, calibration and decision_curve of every binary model x target x split.
+
+    Over repeats of cross-validation ROC and precision-recall are averaged, the others stacked, as the numbers
+    beside them are. Where repeats score different cases the first one is drawn.
+    """
+    import numpy as np
+    import pandas as pd
+
+    from radfoundry.evaluate import calibration
+    from radfoundry.evaluate import curves as shapes
+    from radfoundry.evaluate.parts import parts
+
+    found: dict[str, list[pd.DataFrame]] = {}
+    for part in parts(table):
+        first = part.repeats[0]
+        if not part.binary or len(np.unique(first.y)) < 2:
+            continue
+        repeats = part.repeats if part.aligned else part.repeats[:1]
+        y, score, who = first.y, np.stack([r.score[:, 0] for r in repeats]), first.codes
+        rng = np.random.default_rng(seed)
+        drawn = {
+            "roc": shapes.roc_curve(y, score, who, level=level, rng=rng),
+            "pr": shapes.pr_curve(y, score, who, level=level, rng=rng),
+        }
+        y, who, score = np.tile(y, len(score)), np.tile(who, len(score)), score.ravel()
+        if part.is_probability:
+            drawn["calibration"] = calibration.reliability_curve(y, score, level=level, cluster=who)
+            benefit = calibration.net_benefit(y, score, cluster=who, n=500, level=level, rng=rng)
+            names = {"model": "net_benefit", "all": "treat_all", "none": "treat_none"}
+            drawn["decision_curve"] = benefit.rename(columns=names)
+        for name, frame in drawn.items():
+            frame.insert(0, "split", part.label or "")
+            frame.insert(0, "target", part.target)
+            frame.insert(0, "model", part.model)
+            found.setdefault(name, []).append(frame)
+    return {name: pd.concat(frames, ignore_index=True) for name, frames in found.items()}
+
+
+def whole(path: Path, text: str) -> None:
+    """Write a text file, whole or not at all; folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
