@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import numpy as np
+    from _typeshed import DataclassInstance
 
 Unit = Literal["HU", "SUV", "a.u."]
 
@@ -130,6 +131,14 @@ class Embeddings:
             raise ValueError(f"vectors, case_id, column and key differ in length: {sorted(lengths)}")
 
 
+def json_ready(record: DataclassInstance) -> dict[str, Any]:
+    """The fields of a dataclass; NaN and infinity become null, because JSON has neither."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in asdict(record).items()
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """A number with its interval and the n behind it.
@@ -174,10 +183,7 @@ class Estimate:
         >>> Estimate("auroc", 0.5).as_dict()["low"] is None
         True
         """
-        return {
-            name: None if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in asdict(self).items()
-        }
+        return json_ready(self)
 
     @classmethod
     def from_dict(cls, record: dict[str, Any]) -> Estimate:

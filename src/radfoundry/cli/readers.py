@@ -131,6 +131,7 @@ class Power:
 
     def run(self) -> int:
         from radfoundry.plan.reader_power import power_table, reader_power, reader_sample_size
+        from radfoundry.types import json_ready
 
         components = self._components()
         options: dict[str, Any] = {
@@ -142,7 +143,7 @@ class Power:
         example = reader_power(components, self.difference, self.readers[-1], self.cases[-1], **options)
         drawn = self._simulated(components) if self.simulate else None
         if self.json:
-            _print_json({"components": _finite(components), "power": _records(table.reset_index()),
+            _print_json({"components": json_ready(components), "power": _records(table.reset_index()),
                          "cases_needed": _records(sizes), "notes": list(components.notes),
                          "simulated": None if drawn is None else drawn.as_dict()})  # fmt: skip
             return 0
@@ -313,13 +314,6 @@ def render(found: ReaderStudy) -> str:
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     return jsonlib.loads(table.to_json(orient="records"))
-
-
-def _finite(components: Components) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    values = asdict(components)
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
 
 
 def _print_json(content: dict[str, Any]) -> None:

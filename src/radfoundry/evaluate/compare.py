@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from scipy import stats
 
 from radfoundry.evaluate.intervals import auc_covariance, check_binary, placements, wilson, z_of
 from radfoundry.evaluate.resample import codes_of, percentile
-from radfoundry.types import Estimate
+from radfoundry.types import Estimate, json_ready
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +58,7 @@ class Comparison:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready; NaN becomes null."""
-        return {
-            name: None if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in asdict(self).items()
-        }
+        return json_ready(self)
 
     def estimate(self) -> Estimate:
         """The difference as an Estimate, its p-values in the note: for a run folder's metrics.json."""

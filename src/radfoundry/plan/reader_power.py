@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +20,7 @@ from scipy import optimize, stats
 from radfoundry.errors import InputError, NotEnoughData
 from radfoundry.plan.precision import auc_se
 from radfoundry.plan.requirement import MOST, better_than_chance, share, split
+from radfoundry.types import json_ready
 
 Random = Literal["readers and cases", "cases", "readers"]
 TESTS: dict[str, str] = {
@@ -163,8 +164,7 @@ class ReaderPower:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready; infinity becomes null."""
-        found = asdict(self)
-        return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in found.items()}
+        return json_ready(self)
 
 
 def reader_power(

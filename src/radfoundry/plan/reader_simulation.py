@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from radfoundry.errors import InputError
 from radfoundry.plan.ranges import check_ranges
 from radfoundry.plan.reader_power import Components, Random, reader_power
 from radfoundry.plan.requirement import draws_of
+from radfoundry.types import json_ready
 
 __all__ = [
     "RoeMetz", "SimulatedReaderPower", "check_power", "components_of", "empirical_aucs", "fit_model",
@@ -219,8 +220,7 @@ class SimulatedReaderPower:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready; NaN becomes null."""
-        found = asdict(self)
-        return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in found.items()}
+        return json_ready(self)
 
 
 def check_power(

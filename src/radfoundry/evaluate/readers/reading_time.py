@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -24,7 +24,7 @@ from threadpoolctl import threadpool_limits
 from radfoundry.errors import NotEnoughData, TableError
 from radfoundry.evaluate.compare import format_p, holm
 from radfoundry.predictions.columns import ROW
-from radfoundry.types import Estimate
+from radfoundry.types import Estimate, json_ready
 
 FAR = 3.0
 """A time is called far where its log lies this many SDs, estimated by the median absolute deviation, from the
@@ -62,10 +62,7 @@ class Ratio:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready; NaN becomes null."""
-        return {
-            name: None if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in asdict(self).items()
-        }
+        return json_ready(self)
 
     def estimate(self) -> Estimate:
         """The same as an Estimate, its p-values in the note: for a run folder's metrics.json."""
