@@ -213,7 +213,7 @@ def test_rows_of_an_arranged_reader_table_give_the_same() -> None:
     one, other = (
         automation_bias(t, rng=np.random.default_rng(0), draws=50) for t in (table, arrange(table).rows)
     )
-    assert [e.value for e in one.estimates] == [e.value for e in other.estimates]
+    assert [e.as_dict() for e in one.estimates] == [e.as_dict() for e in other.estimates]
     assert one.switches.equals(other.switches)
 
 

@@ -117,12 +117,12 @@ def test_readers_who_all_began_unaided_cannot_tell_learning_from_aid(
 ) -> None:
     fixed = reads.assign(session=np.where(reads["modality"] == "unaided", 1, 2))
     run = ran(fixed, tmp_path)
-    assert "All readers began with unaided" in notes(run)
-    assert "All readers began with unaided" in sections(run)["in_words"]["text"]
+    assert "Every case was read first with unaided" in notes(run)
+    assert "Every case was read first with unaided" in sections(run)["in_words"]["text"]
 
 
 def test_a_crossover_carries_no_such_warning(finished: Path) -> None:
-    assert "All readers began" not in notes(finished)
+    assert "read first with" not in notes(finished)
 
 
 def test_missing_reads_go_to_u_statistics_and_the_complete_cases_stand_beside(
@@ -130,8 +130,8 @@ def test_missing_reads_go_to_u_statistics_and_the_complete_cases_stand_beside(
 ) -> None:
     run = ran(reads.sample(frac=0.97, random_state=0), tmp_path)
     rows = {row[0]: row for row in sections(run)["otherwise"]["rows"]}
-    assert rows["main analysis"][3].startswith("U-statistics")
-    assert rows["cases read by all, Obuchowski-Rockette"][3].startswith("Obuchowski-Rockette")
+    assert rows["main analysis"][4].startswith("U-statistics")
+    assert rows["covariance by DeLong"][4].startswith("Obuchowski-Rockette")
 
 
 def test_ways_without_a_complete_case_share_one_line(reads: pd.DataFrame, tmp_path: Path) -> None:
@@ -139,9 +139,10 @@ def test_ways_without_a_complete_case_share_one_line(reads: pd.DataFrame, tmp_pa
     late = reads["case_id"].isin(cases[::2])
     own = reads[late == reads["reader"].isin(("reader 1", "reader 2"))]  # a split-plot
     rows = sections(ran(own, tmp_path))["otherwise"]["rows"]
-    failed = [row for row in rows if row[1] == "–"]
-    assert len(failed) == 1 and "0 of 60 cases were read by all readers" in failed[0][3]
-    assert "these readers alone" in failed[0][0]
+    failed = [row for row in rows if row[2] == "–"]
+    assert len(failed) == 1 and "0 of 60 cases were read by all readers" in failed[0][4]
+    assert "covariance by DeLong" in failed[0][0]
+    assert next(row for row in rows if row[0] == "these readers alone")[1] == 60
 
 
 def test_decisions_alone_are_enough(reads: pd.DataFrame, tmp_path: Path) -> None:
@@ -158,7 +159,8 @@ def test_decisions_alone_are_enough(reads: pd.DataFrame, tmp_path: Path) -> None
 
 def test_one_reader_speaks_for_itself_alone(reads: pd.DataFrame, tmp_path: Path) -> None:
     run = ran(reads[reads["reader"] == "reader 1"], tmp_path)
-    assert "fixed readers" in sections(run)["otherwise"]["rows"][0][3]
+    assert "for reader 1 alone" in sections(run)["verdict"]["text"]
+    assert "fixed readers" in sections(run)["otherwise"]["rows"][0][4]
 
 
 def test_one_modality_has_nothing_to_be_compared_with(reads: pd.DataFrame, tmp_path: Path) -> None:
@@ -213,6 +215,80 @@ def test_van_dyke_gives_the_published_numbers(tmp_path: Path) -> None:
     )
     assert found["sensitivity", "1"]["value"] == pytest.approx(0.8222, abs=5e-5)  # methods: rating >= 3
     assert found["sensitivity", "2"]["value"] == pytest.approx(0.92, abs=5e-5)
+
+
+@pytest.fixture(scope="module")
+def three() -> pd.DataFrame:
+    """A third modality, barely better than the first."""
+    made = phantom_readers.make(5, 60, missing=0, seed=3).table
+    third = made[made["modality"] == "unaided"].assign(modality="third")
+    rng = np.random.default_rng(0)
+    score = third["score"] + 6 * third["y_true"] + rng.normal(0, 3, len(third))
+    table = pd.concat([made, third.assign(score=score.round(1))])
+    return table[["case_id", "y_true", "reader", "modality", "score", "decision"]]
+
+
+def test_of_three_modalities_the_verdict_goes_by_holm(three: pd.DataFrame, tmp_path: Path) -> None:
+    run = ran(three, tmp_path)
+    rows = {row[1]: row for row in sections(run)["comparison_table"]["rows"] if row[0] == "AUC (ROC)"}
+    assert list(rows) == ["aided - unaided", "third - unaided"] and rows["third - unaided"][4] != "–"
+    verdict = sections(run)["verdict"]["text"]
+    for name, row in rows.items():
+        shown = float(row[4].lstrip("<")) < 0.05
+        assert (f"higher for {name.split()[0]} than" in verdict) == shown
+        assert f"Holm p {'< 0.0001' if row[4].startswith('<') else f'= {row[4]}'}" in verdict
+    assert "difference aided minus unaided" in sections(run)["in_words"]["text"]
+
+
+def test_reading_without_and_at_once_with_the_ai_is_a_fixed_order(
+    reads: pd.DataFrame, tmp_path: Path
+) -> None:
+    """As a sequential design lists it: one session, each case unaided and then aided."""
+    place = reads.groupby("reader")["case_id"].transform(lambda c: pd.factorize(c)[0])
+    run = ran(
+        reads.assign(session=1, order=2 * place + np.where(reads["modality"] == "aided", 2, 1)), tmp_path
+    )
+    assert "Every case was read first with unaided" in notes(run)
+    assert not any("Reading time" in item["label"] for item in sections(run)["verdict"]["items"])
+
+
+def test_the_mean_roc_has_the_area_that_is_printed_beside_it(reads: pd.DataFrame, tmp_path: Path) -> None:
+    cases = sorted(reads["case_id"].unique())
+    few = reads[(reads["reader"] != "reader 1") | reads["case_id"].isin(cases[::3])]
+    run = ran(few, tmp_path)
+    curve = pd.read_csv(run / "figures" / "roc.csv").query("reader == 'mean'")
+    found = {m["model"]: m["value"] for m in metrics(run) if m["name"] == "auroc" and not m["subgroup"]}
+    for modality, points in curve.groupby("modality"):
+        assert np.trapezoid(points["sensitivity"], points["fpr"]) == pytest.approx(found[modality], abs=1e-6)
+
+
+def test_a_secondary_figure_that_cannot_be_had_is_a_note(reads: pd.DataFrame, tmp_path: Path) -> None:
+    run = ran(reads[reads["y_true"] == 1], tmp_path, merit="sensitivity")
+    assert "Specificity: specificity needs negative cases" in notes(run)
+    assert [row[0] for row in sections(run)["comparison_table"]["rows"]] == ["Sensitivity", "Accuracy"]
+
+
+def test_decisions_alone_are_judged_by_accuracy_without_being_asked(
+    reads: pd.DataFrame, tmp_path: Path
+) -> None:
+    run = ran(reads[["case_id", "y_true", "reader", "modality", "decision"]], tmp_path)
+    assert sections(run)["comparison_table"]["rows"][0][0] == "Accuracy"
+
+
+def test_names_of_modalities_keep_their_letters(reads: pd.DataFrame, tmp_path: Path) -> None:
+    table = reads.assign(modality=reads["modality"].map({"unaided": "SFM", "aided": "FFDM"}))
+    run = ran(table, tmp_path, margin=0.05, reference="SFM")
+    assert "FFDM not worse than SFM by 0.05" in sections(run)["verdict"]["text"]
+
+
+def test_readers_who_ignore_the_ai_are_not_said_to_follow_it(tmp_path: Path) -> None:
+    """They change decisions all the same: the page must show how often without the AI's advice."""
+    made = phantom_readers.make(8, 160, reliance=0.0, ai_auc=0.75, missing=0, seed=2).table
+    rows = {row[0]: row for row in sections(ran(made, tmp_path))["bias"]["rows"]}
+    wrong = [float(rows[f"of reads right alone where the AI is {w}: changed to wrong"][3].split()[0])
+             for w in ("wrong", "right")]  # fmt: skip
+    assert min(wrong) > 0.05 and abs(wrong[0] - wrong[1]) < 0.12
+    assert not any("follow" in name or "misled" in name for name in rows)
 
 
 def test_words_of_p_values() -> None:

@@ -286,7 +286,7 @@ def automation_bias(
     if lone is not None and None in groups:
         left.plot([-0.3, 0.3], [lone.value] * 2, color=INK, lw=1.4, ls=(0, (3, 2)), zorder=2.5,
                   label=f"AI alone {100 * lone.value:.0f} %")  # fmt: skip
-    left.set_title("Accuracy, and what it owes to the AI", loc="left", fontsize=11, color=INK)
+    left.set_title("Accuracy without and with the AI", loc="left", fontsize=11, color=INK)
     _key(left, "lower left")
     _switched(right, switches)
     parts = [pd.concat(drawn).assign(panel="accuracy")] if drawn else []

@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from radfoundry.evaluate.compare import format_p
+from radfoundry.evaluate.compare import Comparison, format_p
 from radfoundry.evaluate.kappa import ReaderKappa
 from radfoundry.evaluate.readers.automation_bias import AI, RIGHT, WRONG, AutomationBias
 from radfoundry.evaluate.readers.reading_time import Ratio, ReadingTime, by_order
 from radfoundry.evaluate.readers.reads import Reads
-from radfoundry.evaluate.readers.result import ReaderStudy
+from radfoundry.evaluate.readers.result import ReaderStudy, titled
 from radfoundry.report import reader_figures
 from radfoundry.report.build import label
 from radfoundry.studies.draft_sections import difference, words
@@ -32,12 +33,18 @@ SHARES = {
     ("commission_error", "AI falsely positive"): "wrong where the AI is falsely positive",
     ("omission_error", "AI falsely negative"): "wrong where the AI is falsely negative",
 }  # fmt: skip
-FLIPS = {
-    "positive_flips": "corrected: wrong alone, right with the AI that was right",
-    "negative_flips": "misled: right alone, wrong with the AI that was wrong",
-    "over_reliance": "followed wrong advice, of reads that were right alone",
-    "under_reliance": "left right advice, of reads that were wrong alone",
+CHANGES = {
+    "positive_flips": "wrong alone, AI right, then right",
+    "negative_flips": "right alone, AI wrong, then wrong",
+    "over_reliance": "of reads right alone where the AI is wrong: changed to wrong",
+    "changed_to_wrong_unprompted": "of reads right alone where the AI is right: changed to wrong",
+    "under_reliance": "of reads wrong alone where the AI is right: stayed wrong",
+    "changed_to_right_unprompted": "of reads wrong alone where the AI is wrong: changed to right",
 }
+
+
+FIXED = 0.9
+"""From this share of cases on that were read first in one modality the order is called fixed."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,7 @@ def write(run: Run, found: Found, planted: Mapping[str, float] | None, doc: str 
     _verdict(run, found)
     run.section("In words", key="in_words", text=journal(found))
     _averages(run, found)
-    if math.isfinite(found.main.averages[0].value) and np.isfinite(found.reads.rating).any():
+    if len(np.unique(found.reads.y)) == 2 and np.isfinite(found.reads.rating).any():
         figure, data = reader_figures.reader_roc(
             found.reads.y, found.reads.rating, modalities=found.reads.modalities, readers=found.reads.readers,
             estimates={str(one.model): one for one in found.main.averages if one.name == "auroc"},
@@ -116,22 +123,28 @@ def _sample(reads: Reads) -> str:
         f"{int(there.sum()):,} reads"
     )
     lacking = int((~there).sum())
-    return text + (f"; {lacking:,} of {there.size:,} possible ones are missing." if lacking else ".")
+    return text + (f"; {lacking:,} of {there.size:,} possible ones were not made." if lacking else ".")
 
 
 def fixed_order(reads: Reads) -> str | None:
-    """The warning where all readers began with the same modality: learning cannot be told from it then."""
+    """The warning where nearly all cases were read first in one modality: learning looks like its effect."""
     rows = reads.rows
-    if "session" not in rows or len(reads.modalities) < 2:
+    known = [c for c in ("session", "order") if c in rows and rows[c].notna().all()]
+    if not known or len(reads.modalities) < 2:
         return None
-    first = rows[rows["session"] == rows.groupby("reader")["session"].transform("min")]
-    began = first.groupby("reader")["modality"].unique()
-    if len({tuple(sorted(one)) for one in began}) == 1 and all(len(one) == 1 for one in began):
-        return (
-            f"All readers began with {began.iloc[0][0]}: what they learned in between cannot be told from "
-            "the modality. A crossover can (radfoundry readers design)."
-        )
-    return None
+    first = rows.sort_values(known, kind="stable").drop_duplicates(["reader", "case_id"])
+    both = rows.groupby(["reader", "case_id"])["modality"].nunique() > 1
+    first = first.set_index(["reader", "case_id"])["modality"][both]
+    if first.empty:
+        return None
+    share, name = first.value_counts(normalize=True).iloc[0], first.value_counts().index[0]
+    if share < FIXED:
+        return None
+    how = "Every case was read" if share == 1 else f"{share:.0%} of the cases were read"
+    return (
+        f"{how} first with {name}: what readers learned before the other reading cannot be told from the "
+        "modality, nor can their times be compared. A crossover can do both (radfoundry readers design)."
+    )
 
 
 # -- accuracy ---------------------------------------------------------------------------------------
@@ -146,7 +159,7 @@ def _verdict(run: Run, found: Found) -> None:
     items += [
         (f"{name}, {one.model_a} minus {one.model_b}", one.estimate(), None) for one in main.differences
     ]
-    if found.time is not None and found.time.ratios:
+    if found.time is not None and found.time.ratios and fixed_order(found.reads) is None:
         one = found.time.ratios[0]
         items.append((f"Reading time, {one.modality_a} over {one.modality_b}", one.estimate(), None))
     against = "the AI alone" if main.merit in found.ai else "chance"
@@ -156,20 +169,24 @@ def _verdict(run: Run, found: Found) -> None:
 def conclusion(found: Found) -> list[str]:
     """A sentence for each comparison with the reference: shown or not, and nothing beyond that."""
     said = []
+    several = len(found.main.differences) > 1
+    alone = f", for {titled(found.reads.readers[0])} alone" if len(found.reads.readers) == 1 else ""
     for one in found.main.differences:
         name, a, b = label(one.name), _called(one.model_a), _called(one.model_b)
+        told = f"{difference(one)}, {'Holm ' if several else ''}{_p(one.p_holm if several else one.p)}{alone}"
         if not math.isfinite(one.low):
             said.append(f"No interval can be given for {a} against {b}: {one.note}.")
-        elif one.low > 0 or one.high < 0:
+        elif one.p_holm < 1 - one.level if several else one.low > 0 or one.high < 0:
             way = "higher" if one.difference > 0 else "lower"
-            said.append(f"{name} is {way} for {a} than for {b}: {difference(one)}, {_p(one.p)}.")
+            said.append(f"{name} is {way} for {a} than for {b}: {told}.")
         else:
             said.append(
-                f"A difference in {name} between {a} and {b} is not shown: {difference(one)}, {_p(one.p)}. "
-                "The interval says how large it could be."
+                f"A difference in {name} between {a} and {b} is not shown: {told}. The interval says how "
+                "large it could be."
             )
     for one in found.main.noninferiority:
-        said.append(f"{str(one.note).capitalize()} ({_p(one.p)}).")
+        note = str(one.note)
+        said.append(f"{note[:1].upper()}{note[1:]} ({_holm(one)}).")
     return said or ["One modality: there is nothing to compare it with."]
 
 
@@ -178,15 +195,17 @@ def journal(found: Found) -> str:
     reads, main = found.reads, found.main
     text = [_sample(reads)]
     own = _listed([f"{words(one)} for {_called(one.model)}" for one in main.averages])
-    text.append(f"Averaged over readers, {label(main.merit)} was {own}.")
+    whose = "Averaged over readers, " if len(reads.readers) > 1 else f"Of {titled(reads.readers[0])}, "
+    text.append(f"{whose}{label(main.merit)} was {own}.")
     if main.merit in found.ai:
         text.append(f"The AI alone reached {words(found.ai[main.merit])}.")
     for one in main.differences:
         pair = f"{_called(one.model_a)} minus {_called(one.model_b)}"
-        text.append(f"The difference ({pair}) was {difference(one)}, {_p(one.p)} ({one.method}).")
+        text.append(f"The difference ({pair}) was {difference(one)}, {_holm(one)} ({one.method}).")
     for study in found.decided:
         own = _listed([f"{one.value:.3f} for {_called(one.model)}" for one in study.averages])
-        told = [f"difference {difference(one)}, Holm {_p(one.p_holm)}" for one in study.differences]
+        told = [f"difference{_which(one, main)} {difference(one)}, Holm {_p(one.p_holm)}"
+                for one in study.differences]  # fmt: skip
         text.append(f"{label(study.merit)} was {own}{''.join(f'; {one}' for one in told)}.")
     text += _kappa_in_words(found)
     if found.time is not None:
@@ -196,6 +215,16 @@ def journal(found: Found) -> str:
     if warning := fixed_order(reads):
         text.append(warning)
     return " ".join(text)
+
+
+def _which(one: Comparison, main: ReaderStudy) -> str:
+    """Of several pairs, the one meant."""
+    return f" {one.model_a} minus {one.model_b}" if len(main.differences) > 1 else ""
+
+
+def _holm(one: Comparison | Ratio) -> str:
+    """p, and Holm's where there are several."""
+    return _p(one.p) + (f", Holm {_p(one.p_holm)}" if math.isfinite(one.p_holm) else "")
 
 
 def _kappa_in_words(found: Found) -> list[str]:
@@ -208,7 +237,7 @@ def _kappa_in_words(found: Found) -> list[str]:
         if not all(math.isfinite(e.value) for e in own):
             continue
         values = _listed([f"{e.value:.3f} for {_called(e.model)}" for e in own])
-        told = [f"; difference {difference(c)}" for c in found.kappa.differences
+        told = [f"; difference{_which(c, found.main)} {difference(c)}" for c in found.kappa.differences
                 if c.name == name and c.model_b == found.reads.modalities[0]]  # fmt: skip
         text.append(f"Kappa {KAPPAS[name]} was {values}{''.join(told)}.")
     return text
@@ -230,7 +259,8 @@ def _averages(run: Run, found: Found) -> None:
     run.section(
         "Accuracy, averaged over readers", kind="table", key="performance",
         columns=["modality", *(label(study.merit) for study in studies)], rows=body,
-        caption=f"{found.main.method}. {_sample(found.reads)}",
+        caption=f"{label(found.main.merit)}: {found.main.method}."
+        + (f" Of decisions: {found.decided[0].method}." if found.decided else ""),
     )  # fmt: skip
     rows = [
         [label(one.name), f"{one.model_a} - {one.model_b}", difference(one), _plain_p(one.p),
@@ -268,23 +298,23 @@ def _chance(study: ReaderStudy, reads: Reads) -> Estimate | None:
 
 
 def _otherwise(run: Run, found: Found) -> None:
-    body: list[list[str]] = []
+    body: list[list[Any]] = []
     for name, study in (("main analysis", found.main), *found.otherwise):
         if isinstance(study, str):
-            body.append([name, "–", "", study])
+            body.append([name, 0, "–", "", study])
             continue
         several = len(study.differences) > 1
         body += [
-            [f"{name}: {one.model_a} - {one.model_b}" if several else name, difference(one), _plain_p(one.p),
-             one.method]
+            [f"{name}: {one.model_a} - {one.model_b}" if several else name, one.n, difference(one),
+             _plain_p(one.p), one.method]
             for one in study.differences
         ]  # fmt: skip
     if found.main.differences:
         run.section(
             "The same question, answered otherwise", kind="table", key="otherwise",
-            columns=["", "difference", "p", "method"], rows=body,
-            caption="Not corrected for each other: they answer one question. Where they disagree the result "
-            "rests on a choice.",
+            columns=["", "cases", "difference", "p", "method"], rows=body,
+            caption="Not corrected for each other: they answer one question. Where they disagree on the same "
+            "cases the result rests on a choice; on fewer cases it may be those.",
         )  # fmt: skip
 
 
@@ -298,9 +328,8 @@ def _kappa(run: Run, found: ReaderKappa, reads: Reads) -> None:
     for name, what in KAPPAS.items():
         own = {e.model: e for e in found.estimates if e.name == name and e.subgroup is None}
         compared = [c for c in found.differences if c.name == name and c.model_b == reads.modalities[0]]
-        body.append([what, *(words(own.get(m)) for m in reads.modalities),
-                     *(f"{difference(c)}, Holm {_p(c.p_holm)}" if math.isfinite(c.p) else "–"
-                       for c in compared)])  # fmt: skip
+        changes = [f"{difference(c)}, {_holm(c)}" if math.isfinite(c.p) else "–" for c in compared]
+        body.append([what, *(words(own.get(m)) for m in reads.modalities), *changes])
     names = [f"{m} - {reads.modalities[0]}" for m in reads.modalities[1:]]
     run.section(
         "Agreement: kappa of decisions", kind="table", key="kappa", columns=["", *reads.modalities, *names],
@@ -351,13 +380,14 @@ def _bias(run: Run, found: AutomationBias) -> None:
         change = compared.get((name, subgroup))
         body.append([what, own[0].n if own[0] else 0, *(words(e) for e in own),
                      difference(change) if change is not None else "–"])  # fmt: skip
-    for name, what in FLIPS.items():
+    for name, what in CHANGES.items():
         one = next((e for e in found.estimates if e.name == name), None)
         body.append([what, one.n if one else 0, "", words(one), ""])
     run.section(
         "Do readers follow the AI when it errs?", kind="table", key="bias",
         columns=["share of reads", "reads", *map(str, models), "change"], rows=body,
-        caption="Reads of the same case by the same reader in both modalities.",
+        caption="Reads of the same case by the same reader in both modalities. Who reads twice changes some "
+        "decisions without any advice: the changes that the AI did not suggest stand beside the others.",
     )  # fmt: skip
     run.save_table("switches", found.switches)
     run.save_table("automation_bias_by_reader", found.readers)
@@ -409,7 +439,7 @@ def _plain_p(p: float) -> str:
 
 def _ratio(one: Ratio) -> str:
     span = f" ({one.low:.3f} to {one.high:.3f})" if math.isfinite(one.low) else ""
-    return f"{one.value:.3f}{span}" + (f", {_p(one.p)}" if math.isfinite(one.p) else "")
+    return f"{one.value:.3f}{span}" + (f", {_holm(one)}" if math.isfinite(one.p) else "")
 
 
 TERMS = {

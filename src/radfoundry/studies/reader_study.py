@@ -67,9 +67,9 @@ class Config:
     """Replace an existing run folder."""
     reference: str = ""
     """Modality that the others are compared with; by default unaided, else the first by name."""
-    merit: str = "auroc"
+    merit: str = ""
     """Main figure of merit: auroc, auroc_binormal, sensitivity, specificity, accuracy, or a part of the curve
-    such as specificity:0.8:1."""
+    such as specificity:0.8:1. By default auroc, or accuracy where there are decisions alone."""
     margin: float | None = None
     """Also test that a modality is not worse than the reference by this much."""
     truth: str | None = None
@@ -90,7 +90,7 @@ class Config:
 
 def run(config: Config) -> Path:
     """Run the study; returns the run folder."""
-    merit = _check(config)
+    _check(config)
     with Run(
         config.out, command=command_line(), config=config, seed=config.seed, title=TITLE, force=config.force
     ) as run:
@@ -108,20 +108,27 @@ def run(config: Config) -> Path:
         )
         for note in reads.notes:
             run.note(note)
-        found = _analysed(run, config, reads, merit)
+        found = _analysed(run, config, reads, _merit(config, reads))
         sections.write(run, found, planted, __doc__)
         run.write_predictions(_predictions(reads))
     return run.out
 
 
-def _check(config: Config) -> Merit:
+def _check(config: Config) -> None:
     if not 0 < config.level < 1:
         raise InputError(f"--level must lie between 0 and 1, not {config.level}. For 95 % give 0.95")
     if config.n_boot < 100:
         raise InputError(f"--n-boot must be at least 100, not {config.n_boot}: fewer give no usable limits")
     if config.margin is not None and not 0 < config.margin < 1:
         raise InputError(f"--margin must lie between 0 and 1, not {config.margin:g}")
-    return merits(config.merit)
+    if config.seed < 0:
+        raise InputError(f"--seed must be 0 or more, not {config.seed}")
+    merits(config.merit or "auroc")  # a name that is none is told before a file is read
+
+
+def _merit(config: Config, reads: Reads) -> Merit:
+    scored = bool(np.isfinite(reads.rating).any())
+    return merits(config.merit or ("auroc" if scored else "accuracy"))
 
 
 def _ordered(reads: Reads, reference: str) -> Reads:
@@ -151,8 +158,13 @@ def _digest(reads: Reads) -> str:
 
 def _analysed(run: Run, config: Config, reads: Reads, merit: Merit) -> Found:
     main = _study(config, reads, merit, margin=config.margin)
-    decided = _family([_study(config, reads, merits(name)) for name in DECIDED if name != merit.name]
-                      if np.isfinite(reads.decision).any() else [])  # fmt: skip
+    decided = []
+    if np.isfinite(reads.decision).any():
+        for name in DECIDED:
+            if name != merit.name:
+                study = _or_note(run, name.capitalize(), partial(_study, config, reads, merits(name)))
+                decided += [study] if study is not None else []
+    decided = _family(decided)
     kappa = None
     if np.isfinite(reads.decision).any():
         kappa = _or_note(run, "Kappa", lambda: _kappa(config, reads))
@@ -174,7 +186,7 @@ def _analysed(run: Run, config: Config, reads: Reads, merit: Merit) -> Found:
 
 def _study(config: Config, reads: Reads, merit: Merit, *, margin: float | None = None) -> ReaderStudy:
     return analyse(
-        reads, merit=merit, method="auto", effects=_effects(reads), margin=margin,
+        reads, merit=merit, method="auto", weights="readers", effects=_effects(reads), margin=margin,
         reference=reads.modalities[0], level=config.level, n_boot=config.n_boot, seed=config.seed,
     )  # fmt: skip
 
@@ -198,16 +210,22 @@ def _otherwise(
     config: Config, reads: Reads, merit: Merit, main: ReaderStudy
 ) -> tuple[tuple[str, ReaderStudy | str], ...]:
     """The main question answered in other ways: what each is called, and its result or why there is none."""
+    missing = not np.isfinite(data_of(reads, merit)).all()
+    # bootstrap takes what was read; the analysis of variance would answer for the complete cases alone
+    fixed: dict[str, Any] = {"method": "bootstrap"} if missing else {}
     ways: dict[str, dict[str, Any]] = {
-        "these readers alone": {"effects": "fixed readers", "complete_cases": True},
-        "these cases alone": {"effects": "fixed cases", "complete_cases": True},
+        "these readers alone": {"effects": "fixed readers", **fixed},
+        "these cases alone": {"effects": "fixed cases", **fixed},
         "covariance by jackknife (DBM)": {"covariance": "jackknife", "complete_cases": True},
         "covariance by bootstrap": {"covariance": "bootstrap", "complete_cases": True},
-        "U-statistics": {"method": "u-statistics"},
+        "U-statistics": {"method": "u-statistics", "weights": "readers"},
+        "U-statistics, every read counts once": {"method": "u-statistics"},
         "bootstrap of readers and cases": {"method": "bootstrap"},
     }
-    if not np.isfinite(data_of(reads, merit)).all():
-        ways = {"cases read by all, Obuchowski-Rockette": {"complete_cases": True}, **ways}
+    if missing:
+        ways = {"covariance by DeLong": {"complete_cases": True}, **ways}
+    else:
+        del ways["U-statistics, every read counts once"]  # all readers read the same cases
     found: list[tuple[str, ReaderStudy | str]] = []
     for name, options in ways.items():
         given = {"method": "obuchowski-rockette", "effects": _effects(reads), **options}

@@ -200,6 +200,23 @@ def _shares(p: Pairs, unaided: str, aided: str) -> list[_Share]:
         _Share("negative_flips", aided, None, alone & ~helped & ~good, both, True),
         _Share("over_reliance", aided, "reader alone right, AI wrong", ~helped, both & alone & ~good, True),
         _Share("under_reliance", aided, "reader alone wrong, AI right", ~helped, both & ~alone & good, True),
+        # whoever reads twice changes some decisions: those that the AI did not suggest, to compare with
+        _Share(
+            "changed_to_wrong_unprompted",
+            aided,
+            "reader alone right, AI right",
+            ~helped,
+            both & alone & good,
+            True,
+        ),
+        _Share(
+            "changed_to_right_unprompted",
+            aided,
+            "reader alone wrong, AI wrong",
+            helped,
+            both & ~alone & ~good,
+            True,
+        ),
     ]
 
 
@@ -280,6 +297,9 @@ def _differences(
     for name, subgroup, (before, after), one, other, draws in rows:
         clusters = one.n_clusters or 0
         result = from_draws(name, one.value, other.value, draws, level, one.n, clusters)
+        if result.low == result.high:  # a few reads that nothing changed: zero width would claim certainty
+            none = "no interval: every draw gave the same difference"
+            result = replace(result, low=math.nan, high=math.nan, p=math.nan, note=none)
         out.append(replace(result, method=unit, model_a=after, model_b=before, subgroup=subgroup))
     return out
 
