@@ -221,3 +221,21 @@ def test_pairs_are_arranged_by_reader_and_case() -> None:
     pairs = paired_reads(by_hand())
     assert pairs.readers == ("a", "b") and pairs.ai.tolist() == [1, 0, 1, 0, 0]
     assert pairs.aided[0].tolist() == [1, 0, 1, 1, 0] and pairs.unaided[1].tolist() == [1, 1, 0, 1, 0]
+
+
+def test_a_difference_that_no_draw_changes_has_no_interval_and_no_p() -> None:
+    rows = [(f"c{i}", i % 2, "a", m, i % 2, i % 2) for i in range(5) for m in ("unaided", "aided")]
+    columns = ["case_id", "y_true", "reader", "modality", "decision", "ai_decision"]
+    found = automation_bias(pd.DataFrame(rows, columns=columns), rng=np.random.default_rng(0), draws=100)
+    whole = next(d for d in found.differences if (d.name, d.subgroup) == ("accuracy", None))
+    assert whole.difference == 0 and math.isnan(whole.low) and math.isnan(whole.high) and math.isnan(whole.p)
+    assert whole.note == "no interval: every draw gave the same difference"
+
+
+def test_rows_are_named_as_in_the_file_after_a_row_was_dropped() -> None:
+    table = by_hand()
+    table.loc[0, "decision"] = np.nan  # no read
+    table.loc[7, "ai_decision"] = 0
+    table.loc[5, "ai_decision"] = 1
+    with pytest.raises(TableError, match="row 9, column 'ai_decision': another value"):
+        automation_bias(arrange(table).rows, rng=np.random.default_rng(0))

@@ -13,17 +13,11 @@ from hypothesis.extra.numpy import arrays
 from sklearn.metrics import cohen_kappa_score
 from statsmodels.stats.inter_rater import aggregate_raters, cohens_kappa, fleiss_kappa
 
-from radfoundry.errors import InputMismatch, NotEnoughData
+from radfoundry.errors import InputError, InputMismatch, NotEnoughData
 from radfoundry.evaluate import kappa as module
 from radfoundry.evaluate.agreement import icc, krippendorff
-from radfoundry.evaluate.kappa import (
-    cohen,
-    cohen_from_table,
-    fleiss,
-    fleiss_from_counts,
-    rate,
-    reader_kappa,
-)
+from radfoundry.evaluate.kappa import cohen, fleiss, rate, reader_kappa
+from radfoundry.evaluate.kappa_counts import cohen_from_table, fleiss_from_counts
 from tests._data import data_dir
 
 # Fleiss, Psychol Bull 1971;76:378: thirty patients, five diagnoses, six psychiatrists.
@@ -281,3 +275,29 @@ def test_malignancy_read_by_four_in_lidc() -> None:
     shuffled = np.random.default_rng(0).permuted(x, axis=1)
     assert fleiss(shuffled).value == pytest.approx(fleiss(x).value)
     assert icc(shuffled)[0].value == pytest.approx(single.value)
+
+
+def test_single_readers_intervals_keep_patients_whole() -> None:
+    rng = np.random.default_rng(8)
+    x, y = study(rng, readers=3, n=60)
+    one = of(reader_kappa(x, y, rng=rng, draws=100).estimates, "kappa_truth", "modality 1", "reader 1")
+    copies = np.repeat(x, 9, axis=2), np.repeat(y, 9)
+    many = reader_kappa(*copies, rng=rng, patient=np.repeat(np.arange(60), 9), draws=600).estimates
+    own = of(many, "kappa_truth", "modality 1", "reader 1")
+    assert one.method == "asymptotic" and "against chance" in str(one.note)
+    assert own.method == "patients resampled, 600 draws" and own.n_clusters == 60 and own.note is None
+    assert own.high - own.low == pytest.approx(one.high - one.low, rel=0.2)
+
+
+def test_a_reference_is_taken_from_each_other_modality_and_one_difference_needs_no_holm() -> None:
+    rng = np.random.default_rng(9)
+    x, y = study(rng, readers=4)
+    three, names = np.concatenate([x, x[:1]]), ["a", "b", "c"]
+    found = reader_kappa(three, y, rng=rng, draws=60, modalities=names, reference="b").differences
+    own = [d for d in found if d.name == "kappa_truth"]
+    assert [(d.model_a, d.model_b) for d in own] == [("a", "b"), ("c", "b")]
+    assert all(math.isfinite(d.p_holm) for d in own)
+    two = reader_kappa(x, y, rng=rng, draws=60).differences
+    assert all(math.isfinite(d.p) and math.isnan(d.p_holm) for d in two)
+    with pytest.raises(InputError, match=r"no modality 'd' to refer to\. There are a, b, c"):
+        reader_kappa(three, y, rng=rng, draws=60, modalities=names, reference="d")

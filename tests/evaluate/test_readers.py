@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -140,6 +141,72 @@ def test_the_delong_table_of_vandyke(vandyke: Reads) -> None:
     assert study.test is not None and study.components is not None
     assert (study.test.statistic, study.test.df2) == pytest.approx((4.484854, 15.06611), abs=5e-6)
     assert study.components.cov3 == pytest.approx(0.0002358497, abs=5e-11)
+
+
+@pytest.mark.parametrize(
+    ("effects", "statistic", "df2", "p"),
+    [("fixed readers", 5.475953, math.inf, 0.01927984), ("fixed cases", 8.704, 4, 0.04195875)],
+)
+def test_fixed_readers_and_fixed_cases_of_vandyke(
+    vandyke: Reads, effects: anova.Effects, statistic: float, df2: float, p: float
+) -> None:
+    """Chi-square 5.475953, p .01927984; F 8.704000 of 1 and 4, p .04195875 (the vignette of MRMCaov)."""
+    kind = "jackknife" if effects == "fixed readers" else None
+    test = analyse(vandyke, effects=effects, covariance=kind).test
+    assert test is not None and (test.df1, test.df2) == (1, df2)
+    assert test.statistic == pytest.approx(statistic, abs=5e-7 if df2 > 4 else 5e-4)
+    assert test.p == pytest.approx(p, abs=5e-9)
+
+
+def test_several_non_inferiorities_are_corrected_and_judged_by_the_corrected_p() -> None:
+    reads = simulated(np.random.default_rng(11), modalities=3)
+    plain = analyse(reads, reference="m0").differences
+    t = [stats.t.isf(0.014, float(str(d.method).split("t with ")[1].split()[0])) for d in plain]
+    margin = max(q * d.difference / d.statistic - d.difference for q, d in zip(t, plain))
+    study = analyse(reads, reference="m0", margin=margin)
+    first, second = sorted(study.noninferiority, key=lambda one: one.p)
+    assert [c.p_holm for c in (first, second)] == pytest.approx([2 * first.p, max(2 * first.p, second.p)])
+    for one in study.noninferiority:
+        told = "shown" if one.p_holm < 0.025 else "not shown"
+        assert f": {told} at one-sided 0.025, Holm" in str(one.note)
+    wider = next(m for m in np.arange(0.01, 0.5, 0.001) if _half_corrected(reads, m))
+    between = [
+        c for c in analyse(reads, reference="m0", margin=wider).noninferiority if c.p < 0.025 < c.p_holm
+    ]
+    assert between and "not shown" in str(between[0].note)
+
+
+def _half_corrected(reads: Reads, margin: float) -> bool:
+    """Whether some p lies below 0.025 and its correction does not."""
+    found = analyse(reads, reference="m0", margin=margin).noninferiority
+    return any(c.p < 0.025 < c.p_holm for c in found)
+
+
+def test_a_reader_absent_from_a_modality_is_said_to_change_the_average(vandyke: Reads) -> None:
+    rating = vandyke.rating.copy()
+    rating[0, 2] = np.nan
+    study = analyse(replace(vandyke, rating=rating), method="auto")
+    said = "the modalities were read by different readers (1 4 of 5, 2 5 of 5): averages are over those"
+    assert said in study.notes
+    rating[1, 2] = np.nan
+    assert not any(
+        "different readers" in n for n in analyse(replace(vandyke, rating=rating), method="auto").notes
+    )
+
+
+def test_rounding_is_no_negative_variance(vandyke: Reads) -> None:
+    alike = replace(vandyke, rating=np.full_like(vandyke.rating, 3.0))
+    study = analyse(alike)
+    assert study.components is not None and study.components.reader == 0
+    assert not any("negative" in note for note in study.notes) and str(study.test) == "no test: no variance"
+    copies = replace(vandyke, rating=np.repeat(vandyke.rating[:, :1], 5, axis=1))  # five times one reader
+    assert not any("is negative (-" in note and "e-" in note for note in analyse(copies).notes)
+
+
+@pytest.mark.parametrize("method", ["obuchowski-rockette", "bootstrap"])
+def test_a_seed_below_zero_is_refused(vandyke: Reads, method: str) -> None:
+    with pytest.raises(InputError, match="seed must be 0 or above, not -1"):
+        analyse(vandyke, method=method, seed=-1)  # type: ignore[arg-type]
 
 
 def test_sensitivity_of_vandyke_jackknifes_positive_cases_alone(vandyke: Reads) -> None:

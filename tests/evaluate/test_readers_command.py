@@ -148,3 +148,62 @@ def test_components_come_from_one_place(reads: Path, capsys: pytest.CaptureFixtu
     both = ["readers", "power", "--difference", "0.05", "--pilot", str(reads / "reads.csv"), *COMPONENTS]
     assert main(both) == 2
     assert "brings its own components" in capsys.readouterr().err
+
+
+def test_unaided_is_the_reference_where_none_is_named(
+    reads: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = pd.read_csv(reads / "reads.csv").replace({"modality": {"aided": "with AI", "unaided": "no AI"}})
+    table.assign(modality=table["modality"].replace("with AI", "zeta")).to_csv(
+        tmp_path / "z.csv", index=False
+    )
+    words = ["readers", "analyse", str(tmp_path / "z.csv")]
+    assert main(words) == 0
+    assert "zeta - no AI" in capsys.readouterr().out
+    assert main([*words, "--modality", "no AI", "--modality", "zeta"]) == 0
+    assert "no AI - zeta" in capsys.readouterr().out
+
+
+def test_a_seed_below_zero_is_refused_by_every_command(
+    reads: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (
+        ["analyse", str(reads / "reads.csv"), "--method", "bootstrap"],
+        ["design", str(reads / "cases.csv"), "--readers", "4", "--out", str(tmp_path / "lists")],
+        ["power", "--difference", "0.05", *COMPONENTS],
+    ):
+        assert main(["readers", *words, "--seed", "-1"]) == 2
+        assert "seed must lie between 0" in capsys.readouterr().err
+
+
+def test_counts_of_a_pilot_are_of_the_cases_that_enter_the_figure(
+    reads: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = pd.read_csv(reads / "reads.csv")
+    negative = table[(table["y_true"] == 0)]["case_id"].iloc[0]
+    table = table.drop(index=table.index[table["case_id"] == negative][0])
+    table.to_csv(tmp_path / "pilot.csv", index=False)
+    counts = table.drop_duplicates("case_id")["y_true"].value_counts()
+    words = ["readers", "power", "--difference", "0.1", "--pilot", str(tmp_path / "pilot.csv"), "--json"]
+    for merit, lost in (("sensitivity", 0), ("specificity", 1)):
+        assert main([*words, "--merit", merit]) == 0
+        found = json.loads(capsys.readouterr().out)["components"]
+        assert (found["positives"], found["negatives"]) == (counts[1], counts[0] - lost)
+        assert found["merit"] == merit
+    assert main([*words, "--merit", "sensitivity", "--prevalence", "0.2"]) == 0
+    capsys.readouterr()
+    for options in (["--auc", "0.8", "--prevalence", "0.2"], ["--auc", "0.8", "--simulate", "50"]):
+        assert main([*words, "--merit", "sensitivity", *options]) == 2
+        assert "sensitivity" in capsys.readouterr().err
+
+
+def test_a_simulation_in_groups_rounds_the_counts_and_shows_its_components(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["readers", "power", "--difference", "0.05", *COMPONENTS, "--readers", "4", "--cases", "113",
+             "--groups", "2", "--simulate", "100", "--auc", "0.85"]  # fmt: skip
+    assert main(words) == 0
+    said = capsys.readouterr()
+    assert "simulated with 44 positive and 68 negative cases instead of 113 in all" in said.err
+    line = next(line for line in said.out.splitlines() if line.startswith("model "))
+    assert "Cov1" in line and "(0.000347)" in line and line.endswith("in brackets as given")

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from radfoundry.errors import ReadError, TableError
-from radfoundry.evaluate.readers.reads import arrange, natural, read
+from radfoundry.evaluate.readers.reads import arrange, default_reference, is_unaided, natural, read
+from radfoundry.predictions.columns import ROW
 from tests._data import data_dir
 
 
@@ -213,3 +214,32 @@ def test_the_two_viper_files_are_read() -> None:
     )  # fmt: skip
     whole = read(data_dir("reader_studies", "viper_observations.csv.gz"), truth="cancerStatus455")
     assert whole.rating.shape == (2, 43, 715) and np.isfinite(whole.rating).sum() == 20_382
+
+
+def test_a_raised_digit_is_no_number() -> None:
+    assert sorted(["A2", "A1²", "A10"], key=natural) == ["A1²", "A2", "A10"]
+
+
+def test_rows_keep_their_place_in_the_file() -> None:
+    rows = table().astype({"score": float})
+    rows.loc[2, "score"] = np.nan
+    assert arrange(rows).rows[ROW].tolist() == [2, 3, *range(5, 14)]
+
+
+@pytest.mark.parametrize(
+    ("modalities", "expected"),
+    [
+        (["aided", "Unaided"], "Unaided"), (["with AI", "without-AI"], "without-AI"),
+        (["AI", "no_ai"], "no_ai"),
+        (["no ai", "unaided"], "unaided"), (["FFDM", "SFM"], "FFDM"),
+    ],
+)  # fmt: skip
+def test_the_modality_without_the_ai_is_the_reference(modalities: list[str], expected: str) -> None:
+    assert default_reference(modalities) == expected
+    assert is_unaided(expected) is (expected != "FFDM")
+
+
+def test_a_reader_called_na_is_refused_with_the_reason(tmp_path: Path) -> None:
+    table(reader=table()["reader"].map({1: "NA", 2: "B"})).to_csv(tmp_path / "reads.csv", index=False)
+    with pytest.raises(TableError, match=r"row 2, column 'reader': empty.*NA or None are read as empty"):
+        read(tmp_path / "reads.csv")

@@ -258,3 +258,9 @@ def test_a_missing_column_is_named(column: str) -> None:
 def test_impossible_wishes_are_refused(options: dict[str, Any], error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         design(**{"cases": some_cases(), "readers": 4} | options)
+
+
+def test_the_truth_may_be_words_as_in_reader_tables() -> None:
+    numbers = some_cases()
+    words = numbers.assign(y_true=numbers["y_true"].map({0: "No", 1: "yes"}))
+    assert design(words, 4).lists.equals(design(numbers, 4).lists)

@@ -209,3 +209,18 @@ def test_components_without_variance_of_modality_by_reader_are_refused() -> None
 def test_power_out_of_reach_is_said() -> None:
     with pytest.raises(NotEnoughData, match="more readers"):
         detectable_difference(replace(VAN_DYKE, var_treatment_reader=0.5), 2, 150)
+
+
+@pytest.mark.parametrize(
+    ("merit", "factor"), [("sensitivity", 45 / 20), ("specificity", 69 / 180), ("accuracy", 114 / 200)]
+)
+def test_proportions_scale_with_the_cases_that_enter_them(merit: str, factor: float) -> None:
+    """200 cases, 20 of them positive, after a pilot of 45 and 69."""
+    pilot = replace(VAN_DYKE, merit=merit)
+    found = reader_power(pilot, 0.05, 6, 200, prevalence=0.1)
+    v = VAN_DYKE
+    own = v.var_treatment_reader + factor * (v.error - v.cov1) + 5 * factor * (v.cov2 - v.cov3)
+    assert found.se == pytest.approx(math.sqrt(2 * own / 6))
+    assert reader_power(pilot, 0.05, 6, 228).power == reader_power(VAN_DYKE, 0.05, 6, 228).power
+    with pytest.raises(InputError, match=f"auc is for areas under the curve, not for {merit}"):
+        reader_power(pilot, 0.05, 6, 200, prevalence=0.1, auc=0.9)

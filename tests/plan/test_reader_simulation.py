@@ -6,6 +6,7 @@ Golden: the Obuchowski-Rockette table that MRMCaov's vignette prints for Van Dyk
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -189,6 +190,17 @@ def test_the_size_of_the_test_is_near_nominal(groups: int) -> None:
     )
     assert math.isnan(found.predicted)
     assert 0.025 < found.power < 0.08  # four Monte-Carlo errors about 0.05, less below
+
+
+def test_the_size_with_fixed_readers_is_near_nominal_though_readers_differ() -> None:
+    model = RoeMetz((0.8, 0.8), reader=0.1, modality_reader=0.1)
+    found = check_power(model, 6, 40, 40, random="cases", replicates=800, seed=6)
+    assert 0.025 < found.power < 0.08
+
+
+def test_a_model_of_ratings_has_no_sensitivity() -> None:
+    with pytest.raises(InputError, match="not of sensitivity"):
+        fit_model(replace(VAN_DYKE, merit="sensitivity"), (0.85, 0.9))
 
 
 @pytest.mark.parametrize(

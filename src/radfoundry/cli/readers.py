@@ -92,7 +92,8 @@ class Power:
     pilot: Path | None = None
     """Reader table of a pilot with two modalities."""
     merit: str = "auroc"
-    """Figure of merit of the pilot: auroc, auroc_binormal, sensitivity, specificity or accuracy."""
+    """Figure of merit of the pilot or of the components: auroc, auroc_binormal, sensitivity, specificity or
+    accuracy. It decides which cases the variance shrinks with."""
     threshold: float | None = None
     """Of the pilot's scores, where it has no decisions and the merit needs them."""
     error: float | None = None
@@ -108,7 +109,7 @@ class Power:
     negatives: int | None = None
     """Its negative cases."""
     prevalence: float | None = None
-    """Share of positives in the planned study, where it differs; needs --auc."""
+    """Share of positives in the planned study, where it differs; needs --auc where the merit is an area."""
     auc: float | None = None
     """Expected AUC, from which the change of the variance with prevalence follows."""
     random: Literal["readers and cases", "cases", "readers"] = "readers and cases"
@@ -130,9 +131,11 @@ class Power:
     """Print JSON."""
 
     def run(self) -> int:
+        from radfoundry.plan.ranges import check_ranges
         from radfoundry.plan.reader_power import power_table, reader_power, reader_sample_size
         from radfoundry.types import json_ready
 
+        check_ranges(seed=self.seed)
         components = self._components()
         options: dict[str, Any] = {
             "prevalence": self.prevalence, "auc": self.auc, "random": self.random, "groups": self.groups,
@@ -141,43 +144,58 @@ class Power:
         table = power_table(components, self.difference, self.readers, self.cases, **options)
         sizes = reader_sample_size(components, self.difference, self.readers, power=self.power, **options)
         example = reader_power(components, self.difference, self.readers[-1], self.cases[-1], **options)
-        drawn = self._simulated(components) if self.simulate else None
+        simulated = self._simulated(components) if self.simulate else None
         if self.json:
             _print_json({"components": json_ready(components), "power": _records(table.reset_index()),
                          "cases_needed": _records(sizes), "notes": list(components.notes),
-                         "simulated": None if drawn is None else drawn.as_dict()})  # fmt: skip
+                         "simulated": None if simulated is None else simulated[0].as_dict(),
+                         "model": None if simulated is None else json_ready(simulated[1])})  # fmt: skip
             return 0
         print(self._words(components, example))
         print(f"\npower\n{table.round(3).to_string()}")
         print(f"\ncases for power {self.power:g}; best: the most that any number of cases reaches")
         print(sizes.round(3).to_string(index=False, na_rep="none"))
-        if drawn is not None:
-            print(f"\n{drawn}")
+        if simulated is not None:
+            print(f"\n{simulated[0]}\n{_beside(simulated[1], components)}")
         for note in components.notes:
             print(f"note: {note}", file=sys.stderr)
         return 0
 
-    def _simulated(self, components: Components) -> SimulatedReaderPower:
-        """Studies drawn from the Roe-Metz model with these components; the difference lies above --auc."""
+    def _simulated(self, components: Components) -> tuple[SimulatedReaderPower, Components]:
+        """Studies drawn from the Roe-Metz model with these components, and the components that it has.
+
+        The difference lies above --auc.
+        """
         from radfoundry.cli.sample_size import _bar
         from radfoundry.errors import InputError
-        from radfoundry.plan.reader_simulation import check_power, fit_model
+        from radfoundry.plan.reader_simulation import check_power, components_of, fit_model, fixed_readers
 
+        if not components.is_area:
+            raise InputError(f"--simulate draws ratings and their AUC, not {components.merit}: leave it out")
         if self.auc is None:
             raise InputError("--simulate needs --auc, the AUC of the old modality")
         rate = components.positives / components.cases if self.prevalence is None else self.prevalence
         cases = self.cases[0]
-        positives = self.groups * max(2, round(cases * rate / self.groups))
+        positives, negatives = (
+            self.groups * max(2, round(cases * share / self.groups)) for share in (rate, 1 - rate)
+        )
+        if positives + negatives != cases:
+            told = f"{positives} positive and {negatives} negative cases instead of {cases} in all"
+            print(f"note: simulated with {told}: equal parts of both for each group", file=sys.stderr)
         model = fit_model(components, (self.auc, self.auc + self.difference))
+        if self.random == "cases":
+            model = fixed_readers(model)
         with _bar(self.simulate) as progress:
-            return check_power(
-                model, self.readers[0], positives, cases - positives, groups=self.groups, alpha=self.alpha,
+            drawn = check_power(
+                model, self.readers[0], positives, negatives, groups=self.groups, alpha=self.alpha,
                 random=self.random, margin=self.margin, replicates=self.simulate, seed=self.seed,
                 progress=progress,
             )  # fmt: skip
+        return drawn, components_of(model, components.positives, components.negatives)
 
     def _components(self) -> Components:
         from radfoundry.errors import InputError
+        from radfoundry.evaluate.readers.merits import merits
         from radfoundry.plan.reader_power import Components
 
         given = (self.error, self.cov, self.positives, self.negatives)
@@ -189,7 +207,7 @@ class Power:
             raise InputError("give --pilot READS, or all of --error, --cov, --positives and --negatives")
         return Components(
             self.modality_reader, self.error, *self.cov, self.positives, self.negatives,
-            var_reader=self.reader_variance, source="as given",
+            var_reader=self.reader_variance, source="as given", merit=merits(self.merit).name,
         )  # fmt: skip
 
     def _words(self, components: Components, example: ReaderPower) -> str:
@@ -198,6 +216,14 @@ class Power:
         values += f"Cov3 {components.cov3:.6g}, modality x reader {components.var_treatment_reader:.6g}"
         counts = f"{components.positives} positive and {components.negatives} negative cases"
         return "\n".join([*kept, f"values    {values}; of {counts}"])
+
+
+def _beside(model: Components, given: Components) -> str:
+    """The components that the simulated studies have beside those asked for, for as many cases."""
+    names = {"error": "error", "cov1": "Cov1", "cov2": "Cov2", "cov3": "Cov3",
+             "var_treatment_reader": "modality x reader"}  # fmt: skip
+    told = [f"{word} {getattr(model, k):.3g} ({getattr(given, k):.3g})" for k, word in names.items()]
+    return f"model     {', '.join(told)}; in brackets as given"
 
 
 def _of_pilot(path: Path, merit: str, threshold: float | None) -> Components:
@@ -215,10 +241,13 @@ def _of_pilot(path: Path, merit: str, threshold: float | None) -> Components:
     found = analyse(pilot, merit=wanted, method="obuchowski-rockette", complete_cases=True)
     one = found.components
     assert one is not None  # an analysis of variance always has them
-    y = pilot.y[np.isfinite(data_of(pilot, wanted)).all(axis=(0, 1))]
+    # as in the analysis: of the cases that enter the figure, those read by all; of the others every one
+    whole = np.isfinite(data_of(pilot, wanted)).all(axis=(0, 1))
+    y = pilot.y[whole | ~wanted.relevant(pilot.y)]
     return Components.from_pilot(
         one.reader, one.modality_reader, one.var, one.cov1, one.cov2, one.cov3, int(y.sum()),
         int(len(y) - y.sum()), readers=len(pilot.readers), source=f"pilot {path.name}, {found.merit}",
+        merit=found.merit,
     )  # fmt: skip
 
 
@@ -248,7 +277,8 @@ class Analyse:
     modality: Annotated[tyro.conf.UseAppendAction[tuple[str, ...]], tyro.conf.arg()] = field(default=())
     """Modality to keep, in this order; differences are first minus second. By default all, sorted."""
     reference: str | None = None
-    """Modality that is taken from each of the others."""
+    """Modality that is taken from each of the others. Without this and --modality it is the one called
+    unaided, without ai or no ai, where there is one."""
     truth: str | None = None
     """Column that holds the truth, where it has no familiar name."""
     threshold: float | None = None
@@ -269,13 +299,19 @@ class Analyse:
         from radfoundry.cli.evaluate_files import whole
         from radfoundry.evaluate.readers import analyse, reads
         from radfoundry.evaluate.readers.merits import merits
+        from radfoundry.plan.ranges import check_ranges
 
         _check(self.level, self.n_boot)
+        check_ranges(seed=self.seed)
         merit = merits(self.merit)
         table = reads.read(self.file, threshold=self.threshold, modalities=self.modality, truth=self.truth)
+        reference = self.reference
+        if reference is None and not self.modality:
+            unaided = reads.default_reference(table.modalities)
+            reference = unaided if reads.is_unaided(unaided) else None
         found = analyse(
             table, merit=merit, effects=self.effects, method=self.method, covariance=self.covariance,
-            margin=self.margin, reference=self.reference, complete_cases=self.complete_cases,
+            margin=self.margin, reference=reference, complete_cases=self.complete_cases,
             level=self.level, n_boot=self.n_boot, seed=self.seed,
         )  # fmt: skip
         text = jsonlib.dumps({"format": 1, **found.as_dict()}, indent=2, ensure_ascii=False, allow_nan=False)

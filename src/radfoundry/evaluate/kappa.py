@@ -2,10 +2,8 @@
 
 Disagreement of two categories: 0 or 1 (none), their distance (linear) or its square (quadratic); kappa is one
 minus the observed over the expected. Distances are between the numbers themselves, so that a category which
-nobody used keeps its place; for 1, 2, ... k this is w = (i - j)^2 / (k - 1)^2 of the books. Sources: Cohen,
-Psychol Bull 1968;70:213; Fleiss, Cohen and Everitt, Psychol Bull 1969;72:323 (standard errors); Fleiss,
-Psychol Bull 1971;76:378; Fleiss, Nee and Landis, Psychol Bull 1979;86:974 (standard error at zero); Gwet,
-Psychometrika 2021;86:558 (standard error of Fleiss' kappa elsewhere).
+nobody used keeps its place; for 1, 2, ... k this is w = (i - j)^2 / (k - 1)^2 of the books. The formulas and
+their sources stand in `kappa_counts`.
 """
 
 from __future__ import annotations
@@ -17,90 +15,16 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from radfoundry.errors import InputMismatch, NotEnoughData
+from radfoundry.errors import InputError, InputMismatch, NotEnoughData
 from radfoundry.evaluate.compare import Comparison, format_p, from_draws, holm
 from radfoundry.evaluate.intervals import z_of
+from radfoundry.evaluate.kappa_counts import Asymptotic, cohen_from_table, fleiss_from_counts
 from radfoundry.evaluate.resample import codes_of, draw_blocks, percentile
 from radfoundry.types import Estimate
 
 Weights = Literal["none", "linear", "quadratic"]
 Missing = Literal["refuse", "drop"]
-
-
-@dataclass(frozen=True)
-class Asymptotic:
-    """Kappa from counts. se: where kappa is what was found; se_null: were it zero; NaN where undefined."""
-
-    value: float
-    se: float
-    se_null: float
-    observed: float
-    expected: float
-    n: int
-
-    @property
-    def p(self) -> float:
-        """Two-sided, of the hypothesis that agreement is that of chance."""
-        return float(2 * stats.norm.sf(abs(self.value / self.se_null))) if self.se_null > 0 else math.nan
-
-
-def cohen_from_table(table: np.ndarray, agreement: np.ndarray | None = None) -> Asymptotic:
-    """Cohen's kappa of a (k, k) table of counts, the standard errors by Fleiss, Cohen and Everitt 1969.
-
-    agreement: (k, k) weights, 1 on the diagonal; default the identity. InputMismatch for another shape.
-    """
-    counts = np.asarray(table, float)
-    if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or (counts < 0).any():
-        raise InputMismatch(f"a table of two raters is square and holds counts, not {counts.shape}")
-    w = np.eye(len(counts)) if agreement is None else np.asarray(agreement, float)
-    n = float(counts.sum())
-    if n == 0:
-        raise NotEnoughData("the table of two raters is empty")
-    share = counts / n
-    rows, columns = share.sum(axis=1), share.sum(axis=0)
-    chance = np.outer(rows, columns)
-    observed, expected = float((w * share).sum()), float((w * chance).sum())
-    if expected >= 1 - 1e-12:
-        return Asymptotic(math.nan, math.nan, math.nan, observed, expected, int(n))
-    value = (observed - expected) / (1 - expected)
-    margins = (w @ columns)[:, None] + (rows @ w)[None]
-    spread = (share * (w - margins * (1 - value)) ** 2).sum() - (value - expected * (1 - value)) ** 2
-    null = (chance * (w - margins) ** 2).sum() - expected**2
-    se, se_null = (math.sqrt(max(float(v), 0.0) / n) / (1 - expected) for v in (spread, null))
-    return Asymptotic(value, se, se_null, observed, expected, int(n))
-
-
-def fleiss_from_counts(counts: np.ndarray) -> Asymptotic:
-    """Fleiss' kappa of counts (targets, categories), every target read equally often.
-
-    se: Gwet 2021; se_null: Fleiss, Nee and Landis 1979. InputMismatch where the rows' sums differ.
-    """
-    counts = np.asarray(counts, float)
-    if counts.ndim != 2 or len(counts) < 2:
-        raise NotEnoughData(f"counts are (targets, categories) with two targets at least, not {counts.shape}")
-    m = counts.sum(axis=1)
-    if m.min() != m.max() or m[0] < 2:
-        raise InputMismatch(
-            f"targets were read {m.min():g} to {m.max():g} times: Fleiss' kappa needs two readings at least, "
-            "equally many of every target. Krippendorff's alpha allows gaps"
-        )
-    n, raters = len(counts), float(m[0])
-    share = counts.sum(axis=0) / counts.sum()
-    agreed = ((counts**2).sum(axis=1) - raters) / (raters * (raters - 1))
-    observed, expected = float(agreed.mean()), float((share**2).sum())
-    if expected >= 1 - 1e-12:
-        return Asymptotic(math.nan, math.nan, math.nan, observed, expected, n)
-    value = (observed - expected) / (1 - expected)
-    by_target = (agreed - expected) / (1 - expected)
-    by_chance = (counts @ share) / raters
-    linear = by_target - 2 * (1 - value) * (by_chance - expected) / (1 - expected)
-    se = math.sqrt(float(((linear - value) ** 2).sum()) / (n * (n - 1)))
-    pq = share * (1 - share)
-    null = pq.sum() ** 2 - (pq * (1 - 2 * share)).sum()
-    se_null = math.sqrt(2 * max(float(null), 0.0) / (n * raters * (raters - 1))) / float(pq.sum())
-    return Asymptotic(value, se, se_null, observed, expected, n)
 
 
 def cohen(
@@ -184,8 +108,9 @@ def _estimate(
             0, "no interval: one rater used one category only, so kappa is 0 whatever the other says"
         )
         return Estimate(name, found.value, level=level, n=found.n, note="; ".join(notes))
-    notes.insert(0, f"SE {found.se:.3f}, against chance p = {format_p(found.p)}")
-    method, groups = "asymptotic", found.n
+    method, groups = "asymptotic", found.n if interval is None else interval[2]
+    if groups == found.n:  # both take cases as independent
+        notes.insert(0, f"SE {found.se:.3f}, against chance p = {format_p(found.p)}")
     if interval is None:
         half = z_of(level) * found.se
         low, high = max(-1.0, found.value - half), min(1.0, found.value + half)
@@ -193,7 +118,7 @@ def _estimate(
             low = high = math.nan
             notes.append("no interval: the standard error is 0")
     else:
-        drawn, what, groups = interval
+        drawn, what, _ = interval
         what = "patients" if groups < found.n else what
         low, high, lost = percentile(drawn, level)
         method = f"{what} resampled, {len(drawn)} draws"
@@ -201,7 +126,8 @@ def _estimate(
         if low == high:
             low = high = math.nan
             notes.append("no interval: every draw gave the same value")
-    return Estimate(name, found.value, low, high, level, method, found.n, groups, note="; ".join(notes))
+    note = "; ".join(notes) or None
+    return Estimate(name, found.value, low, high, level, method, found.n, groups, note=note)
 
 
 @dataclass(frozen=True)
@@ -300,8 +226,8 @@ class ReaderKappa:
     """Of a reader study.
 
     estimates: kappa_truth by reader (its subgroup) and averaged, kappa_pairwise (mean of Cohen over pairs of
-    readers) and kappa_fleiss, each by modality (its model). differences: later modality minus earlier, Holm
-    over the pairs of modalities of each statistic.
+    readers) and kappa_fleiss, each by modality (its model). differences: later modality minus earlier, or
+    each other minus the reference, with Holm over those of each statistic where there are several.
     """
 
     estimates: tuple[Estimate, ...]
@@ -314,17 +240,20 @@ AVERAGES = ("kappa_truth", "kappa_pairwise", "kappa_fleiss")
 def reader_kappa(
     readings: np.ndarray, y: np.ndarray, *, rng: np.random.Generator, modalities: Sequence[str] = (),
     readers: Sequence[str] = (), weights: Weights = "none", missing: Missing = "refuse",
-    patient: np.ndarray | None = None, readers_random: bool = True, draws: int = 2000, level: float = 0.95,
+    patient: np.ndarray | None = None, readers_random: bool = True, reference: str | None = None,
+    draws: int = 2000, level: float = 0.95,
 ) -> ReaderKappa:  # fmt: skip
     """Kappa of readings (modalities, readers, cases) with the truth (cases,) and between the readers.
 
     readings: decisions, or ratings on the scale of y; NaN where there is no read. missing="drop" keeps the
     cases that a pair shares, and of a difference those read in both modalities; what is left out is counted.
     Averages and differences: readers and cases (or patients) are drawn together, one draw for all modalities;
-    cases alone with readers_random=False or two readers. A reader drawn twice makes no pair
-    with himself. Drawing both is cautious: the noise of single reads counts up to three times (Owen, Ann Appl
-    Stat 2007;1:386).
-    kappa_fleiss is of nominal categories whatever the weights. InputMismatch, NotEnoughData as in `cohen`.
+    cases alone with readers_random=False or two readers. Single readers: asymptotic, or by the draws of
+    patients where some have several cases. A reader drawn twice makes no pair with himself. Drawing both is
+    cautious: the noise of single reads counts up to three times (Owen, Ann Appl Stat 2007;1:386).
+    reference: the modality to take from each other one (default: all pairs). kappa_fleiss is of nominal
+    categories whatever the weights. InputMismatch, NotEnoughData as in `cohen`, InputError for a reference
+    that is no modality.
     """
     x = _objects(np.asarray(readings))
     if x.ndim != 3 or np.shape(y) != x.shape[2:]:
@@ -343,24 +272,27 @@ def reader_kappa(
     names = _names(modalities, i, "modality"), _names(readers, j, "reader")
     both_random = readers_random and j > 2
     panels = [_Panel(codes[m], true, rated) for m in range(i)]
-    pairs = [(a, b) for b in range(i) for a in range(b)]
+    pairs = _pairs(names[0], reference)
     shared = [
         [_Panel(np.where((codes[a] >= 0) & (codes[b] >= 0), codes[m], -1), true, rated) for m in (b, a)]
         if gaps else [panels[b], panels[a]]
         for a, b in pairs
     ]  # fmt: skip
     every = list({id(p): p for p in [*panels, *(p for two in shared for p in two)]}.values())
-    blocks = []
+    blocks, single = [], []
     for block in draw_blocks(groups, draws, rng):
         size = block.shape[1]
         who = rng.multinomial(j, np.full(j, 1 / j), size).T if both_random else np.ones((j, size))
         blocks.append([p.averages(block[codes_of_patients], who) for p in every])
+        if groups < n:
+            single.append([p.with_truth(block[codes_of_patients]) for p in panels])
     drawn = {id(p): np.concatenate([b[at] for b in blocks], axis=1) for at, p in enumerate(every)}
     unit = "cases" if groups == n else "patients"
     method = f"{'readers and ' if both_random else ''}{unit} resampled, {draws} draws"
     found: list[Estimate] = []
     for m, panel in enumerate(panels):
-        found += _by_reader(panel, names[0][m], names[1], level)
+        own = np.concatenate([b[m] for b in single], axis=1) if single else None
+        found += _by_reader(panel, names[0][m], names[1], level, own, codes_of_patients)
         found += _averages(panel, drawn[id(panel)], method, names[0][m], level, groups)
     differences = [
         one for (a, b), (later, earlier) in zip(pairs, shared)
@@ -412,9 +344,23 @@ class _Panel:
             )
 
 
-def _by_reader(panel: _Panel, modality: str, readers: Sequence[str], level: float) -> list[Estimate]:
+def _pairs(modalities: Sequence[str], reference: str | None) -> list[tuple[int, int]]:
+    """(earlier or reference, later or other)."""
+    if reference is None:
+        return [(a, b) for b in range(len(modalities)) for a in range(b)]
+    if reference not in modalities:
+        raise InputError(f"no modality {reference!r} to refer to. There are {', '.join(modalities)}")
+    at = modalities.index(reference)
+    return [(at, b) for b in range(len(modalities)) if b != at]
+
+
+def _by_reader(
+    panel: _Panel, modality: str, readers: Sequence[str], level: float, drawn: np.ndarray | None,
+    patients: np.ndarray,
+) -> list[Estimate]:  # fmt: skip
+    """drawn: (readers, draws) where patients have several cases; patients: (cases,) codes."""
     found = []
-    for reader, codes in zip(readers, panel.codes, strict=True):
+    for j, (reader, codes) in enumerate(zip(readers, panel.codes, strict=True)):
         keep = codes >= 0
         if keep.sum() < 2:
             one = Estimate("kappa", math.nan, level=level, n=int(keep.sum()), note="fewer than two reads")
@@ -423,7 +369,8 @@ def _by_reader(panel: _Panel, modality: str, readers: Sequence[str], level: floa
             table = np.bincount(codes[keep] * k + panel.true[keep], minlength=k * k).reshape(k, k)
             constant = 1 in ((table.sum(axis=1) > 0).sum(), (table.sum(axis=0) > 0).sum())
             asymptotic = cohen_from_table(table, 1 - panel.far)
-            one = _estimate("kappa", asymptotic, level, None, constant, int((~keep).sum()))
+            interval = None if drawn is None else (drawn[j], "patients", len(np.unique(patients[keep])))
+            one = _estimate("kappa", asymptotic, level, interval, constant, int((~keep).sum()))
         found.append(replace(one, name="kappa_truth", model=modality, subgroup=reader))
     return found
 
@@ -480,6 +427,8 @@ def _with_holm(differences: Sequence[Comparison]) -> list[Comparison]:
     found = list(differences)
     for name in AVERAGES:
         rows = [at for at, one in enumerate(found) if one.name == name]
+        if len(rows) < 2:
+            continue
         for at, p in zip(rows, holm([found[row].p for row in rows])):
             found[at] = replace(found[at], p_holm=float(p))
     return found

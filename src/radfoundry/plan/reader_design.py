@@ -27,6 +27,7 @@ from radfoundry import table_files
 from radfoundry.errors import InputError, NotEnoughData, TableError
 from radfoundry.evaluate.readers.reads import natural
 from radfoundry.plan.ranges import check_ranges
+from radfoundry.predictions.shapes import WORDS
 
 Kind = Literal["fully-crossed", "split-plot", "crossover", "sequential"]
 KINDS: tuple[Kind, ...] = ("fully-crossed", "split-plot", "crossover", "sequential")
@@ -116,12 +117,12 @@ def design(
 ) -> ReaderDesign:
     """Randomised, balanced reading lists; the same seed gives the same lists.
 
-    cases: case_id, y_true (0 or 1), optional patient_id (cases of a patient stay in one part) and the columns
-    named in `strata`; parts of the cases hold equal shares of each stratum and of the positives. readers:
-    names, or how many. sessions: of each reader; one a modality by default, a multiple of that in designs
-    with periods. groups: of a split-plot. washout_days: between two periods, so between two readings of a
-    case. Raises TableError (row and column) for a wrong table of cases, InputError for impossible wishes,
-    NotEnoughData for too few readers or cases.
+    cases: case_id, y_true (0 or 1, or words such as yes and no), optional patient_id (cases of a patient stay
+    in one part) and the columns named in `strata`; parts of the cases hold equal shares of each stratum and
+    of the positives. readers: names, or how many. sessions: of each reader; one a modality by default, a
+    multiple of that in designs with periods. groups: of a split-plot. washout_days: between two periods, so
+    between two readings of a case. Raises TableError (row and column) for a wrong table of cases, InputError
+    for impossible wishes, NotEnoughData for too few readers or cases.
     """
     if kind not in KINDS:
         raise InputError(f"no design {kind!r}. Designs: {', '.join(KINDS)}")
@@ -174,7 +175,8 @@ def _cases(cases: pd.DataFrame, strata: Sequence[str]) -> pd.DataFrame:
     refuse(table["case_id"].isna() | (ids.str.strip() == ""), "case_id", "empty. Every case needs one")
     refuse(ids.duplicated(), "case_id", "a second row of the same case. Keep one row a case")
     refuse(_formula(ids), "case_id", "a spreadsheet would run or break it. Begin with a letter or a digit")
-    y = pd.to_numeric(table["y_true"], errors="coerce")
+    words = table["y_true"].map(lambda v: str(v).strip().casefold() if pd.notna(v) else v)
+    y = pd.to_numeric(words.map(lambda v: WORDS.get(v, v)), errors="coerce")
     refuse(~y.isin((0, 1)), "y_true", "neither 0 nor 1. Lists are balanced by the truth")
     stratum = y.astype(int).astype(str)
     for column in strata:

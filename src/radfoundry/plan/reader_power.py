@@ -37,7 +37,8 @@ class Components:
 
     error: variance of one reader's figure in one modality over cases. cov1: same reader, other modality;
     cov2: other reader, same modality; cov3: both other. var_treatment_reader: modality x reader;
-    var_reader plays no part in a comparison. readers: how many the pilot had, None where not known.
+    var_reader plays no part in a comparison. readers: how many the pilot had, None where not known. merit:
+    the figure of merit, on which it depends which cases its variance over cases shrinks with.
     """
 
     var_treatment_reader: float
@@ -50,6 +51,7 @@ class Components:
     var_reader: float = math.nan
     readers: int | None = None
     source: str = ""
+    merit: str = "auroc"
 
     def __post_init__(self) -> None:
         given = (self.var_treatment_reader, self.error, self.cov1, self.cov2, self.cov3)
@@ -74,11 +76,13 @@ class Components:
     def from_pilot(
         cls, var_reader: float, var_treatment_reader: float, error: float, cov1: float, cov2: float,
         cov3: float, positives: int, negatives: int, *, readers: int | None = None, source: str = "pilot",
+        merit: str = "auroc",
     ) -> Components:  # fmt: skip
         """From the numbers that an Obuchowski-Rockette analysis of a pilot prints, in the order it does."""
         return cls(
-            var_treatment_reader, error, cov1, cov2, cov3, positives, negatives, var_reader, readers, source
-        )
+            var_treatment_reader, error, cov1, cov2, cov3, positives, negatives, var_reader, readers, source,
+            merit,
+        )  # fmt: skip
 
     @classmethod
     def from_correlations(
@@ -96,6 +100,11 @@ class Components:
     def cases(self) -> int:
         """Cases of the pilot."""
         return self.positives + self.negatives
+
+    @property
+    def is_area(self) -> bool:
+        """Whether the figure of merit is an area under the curve, or under a part of it."""
+        return "auroc" in self.merit
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -183,8 +192,10 @@ def reader_power(
     """Power to find a difference of two modalities, or to show that one is not worse by `margin`.
 
     difference: of the figures averaged over readers; its sign matters with a margin alone (positive is in
-    favour of the new modality). cases: in all. prevalence: share of positives, the pilot's by default; for
-    another one give `auc` too: covariances then change as the variance of a binormal AUC does. random: what a
+    favour of the new modality). cases: in all. prevalence: share of positives, the pilot's by default. For
+    another one give `auc` too where the merit is an area: covariances then change as the variance of a
+    binormal AUC does; those of sensitivity change with the positives, of specificity with the negatives, of
+    accuracy with all cases. random: what a
     next study would draw anew. groups: split-plot, readers and cases in so many groups, each group reads its
     own. alpha: 0.05 two-sided, or 0.025 one-sided with a margin. Raises InputError for impossible values,
     NotEnoughData for too few readers.
@@ -251,6 +262,15 @@ def _scale(
 ) -> float:
     """Covariances of the planned study over those of the pilot."""
     total = positives + negatives
+    if not components.is_area:
+        if auc is not None:
+            raise InputError(f"auc is for areas under the curve, not for {components.merit}. Leave it out")
+        proportions = {
+            "sensitivity": (components.positives, positives),
+            "specificity": (components.negatives, negatives),
+        }
+        pilot, planned = proportions.get(components.merit, (components.cases, total))
+        return pilot / planned
     same = math.isclose(positives / total, components.positives / components.cases, rel_tol=1e-9)
     if not changed or same:
         return components.cases / total
@@ -260,9 +280,8 @@ def _scale(
             f"{positives / total:.3g}: give auc too, from which the change of the variance follows"
         )
     better_than_chance(auc)
-    planned = auc_se(auc, positives, negatives, "binormal") ** 2
-    pilot = auc_se(auc, components.positives, components.negatives, "binormal") ** 2
-    return planned / pilot
+    new = auc_se(auc, positives, negatives, "binormal") ** 2
+    return new / auc_se(auc, components.positives, components.negatives, "binormal") ** 2
 
 
 def _parts(components: Components, scale: float, readers: int) -> tuple[float, float]:

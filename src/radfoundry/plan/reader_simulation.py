@@ -23,8 +23,8 @@ from radfoundry.plan.requirement import draws_of
 from radfoundry.types import json_ready
 
 __all__ = [
-    "RoeMetz", "SimulatedReaderPower", "check_power", "components_of", "empirical_aucs", "fit_model",
-    "null_of", "or_covariances", "or_p_values", "simulate_ratings",
+    "RoeMetz", "SimulatedReaderPower", "check_power", "components_of", "empirical_aucs",
+    "fit_model", "fixed_readers", "null_of", "or_covariances", "or_p_values", "simulate_ratings",
 ]  # fmt: skip
 CELLS = 2_000_000  # ratings held at once: 16 MB a copy
 
@@ -83,6 +83,8 @@ def fit_model(components: Components, auc: tuple[float, float]) -> RoeMetz:
     error variance; the error variance itself follows from the AUCs and the numbers of cases, so compare
     `components_of(model, ...)` with what was asked. Raises InputError where no such model exists.
     """
+    if not components.is_area:
+        raise InputError(f"the model is of ratings and their AUC, not of {components.merit}")
     if math.isnan(components.var_reader):
         raise InputError("the model needs var_reader too. Give it, 0.001 if nothing is known")
     wanted = np.array(
@@ -241,11 +243,12 @@ def check_power(
     """Draw whole studies from the model and analyse each; equal AUCs give the true size of the test.
 
     readers, positives, negatives: of the whole study; with `groups` (split-plot) each group has an equal
-    share of them. levels: grades of the rating scale, None for the decision variable. Fixed readers
-    (random="cases") are the same in every study only where the model's reader variances are 0. Raises
-    InputError where the counts do not divide by the groups.
+    share of them. levels: grades of the rating scale, None for the decision variable. Where readers are fixed
+    (random="cases") they are the same in every study, all alike: `fixed_readers` of the model is drawn from.
+    Raises InputError where the counts do not divide by the groups.
     """
     _two(model)
+    model = fixed_readers(model) if random == "cases" else model
     draws_of(replicates)
     check_ranges(seed=seed)
     for name, count in (("readers", readers), ("positives", positives), ("negatives", negatives)):
@@ -287,6 +290,11 @@ def _blocks(replicates: int, groups: int, shape: tuple[int, int, int]) -> Iterat
     size = max(1, min(replicates, CELLS // (groups * 2 * readers * (positives + negatives))))
     for start in range(0, replicates, size):
         yield min(size, replicates - start)
+
+
+def fixed_readers(model: RoeMetz) -> RoeMetz:
+    """The same model with readers who do not differ: drawing them anew then changes nothing."""
+    return replace(model, reader=0.0, modality_reader=0.0)
 
 
 def null_of(model: RoeMetz) -> RoeMetz:

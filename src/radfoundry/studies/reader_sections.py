@@ -223,8 +223,9 @@ def _which(one: Comparison, main: ReaderStudy) -> str:
 
 
 def _holm(one: Comparison | Ratio) -> str:
-    """p, and Holm's where there are several."""
-    return _p(one.p) + (f", Holm {_p(one.p_holm)}" if math.isfinite(one.p_holm) else "")
+    """p, and Holm's where it is another."""
+    other = math.isfinite(one.p_holm) and one.p_holm != one.p
+    return _p(one.p) + (f", Holm {_p(one.p_holm)}" if other else "")
 
 
 def _kappa_in_words(found: Found) -> list[str]:
@@ -356,6 +357,7 @@ def _time(run: Run, found: ReadingTime, reads: Reads) -> None:
              for r in (*found.ratios, *found.by_reader)]  # fmt: skip
     for e in (*found.terms, *found.crossover):
         which = f", {e.subgroup}" if e.subgroup else ""
+        which += f": {e.model}" if e.name == "carry_over" and e.model else ""
         body.append([TERMS.get(e.name, e.name) + which, words(e), e.note or e.method])
     run.section("Reading time in numbers", kind="table", key="time", columns=["", "estimate", "method"],
                 rows=body, caption="Ratios below 1 are faster.")  # fmt: skip
@@ -443,7 +445,7 @@ def _ratio(one: Ratio) -> str:
 
 
 TERMS = {
-    "learning_percent_per_10_cases": "learning, % per 10 cases", "carry_over": "carry-over, ratio",
+    "learning_percent_per_10_cases": "learning, % per 10 cases", "carry_over": "carry-over",
     "session_ratio": "ratio to session 1", "time_ratio": "ratio by crossover",
     "sd_reader": "SD of readers", "sd_case": "SD of cases",
     "sd_reader_by_modality": "SD of reader x modality", "sd_residual": "SD of the rest",

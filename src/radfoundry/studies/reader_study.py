@@ -135,7 +135,7 @@ def _ordered(reads: Reads, reference: str) -> Reads:
     """The reference modality first, the others by name."""
     there = reads.modalities
     if not reference:
-        reference = next((m for m in there if m.casefold() in ("unaided", "without ai", "no ai")), there[0])
+        reference = reader_table.default_reference(there)
     if reference not in there:
         raise InputError(f"--reference: no modality {reference!r}. Modalities: {', '.join(there)}")
     at = [there.index(reference), *(i for i, m in enumerate(there) if m != reference)]
@@ -267,7 +267,8 @@ def _or_note(run: Run, what: str, make: Callable[[], T]) -> T | None:
 def _kappa(config: Config, reads: Reads) -> ReaderKappa:
     return reader_kappa(
         reads.decision, reads.y, rng=np.random.default_rng(config.seed), modalities=reads.modalities,
-        readers=reads.readers, missing="drop", patient=reads.patient, draws=config.n_boot, level=config.level,
+        readers=reads.readers, missing="drop", patient=reads.patient, reference=reads.modalities[0],
+        draws=config.n_boot, level=config.level,
     )  # fmt: skip
 
 

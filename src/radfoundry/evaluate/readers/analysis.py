@@ -80,7 +80,7 @@ def analyse(
     chosen = merit_of(merit)
     if method == "auto":
         method = _suited(reads, chosen, effects, complete_cases)
-    _check(effects, method, margin, covariance)
+    _check(effects, method, margin, covariance, seed)
     reads, notes = _prepared(reads, chosen, method, complete_cases)
     if len(reads.readers) < 2 and effects != "fixed readers":
         raise NotEnoughData(
@@ -97,14 +97,22 @@ def analyse(
         found = _by_u_statistics(scope, chosen, weights, notes)
     else:
         found = _by_bootstrap(scope, chosen, effects, n_boot, seed, notes)
-    if len(found.differences) > 1:
+    if len(pairs) > 1:
         adjusted = holm([one.p for one in found.differences])
-        compared = tuple(replace(one, p_holm=float(p)) for one, p in zip(found.differences, adjusted))
-        found = replace(found, differences=compared)
+        one_sided = holm([one.p for one in found.noninferiority])
+        found = replace(
+            found,
+            differences=tuple(replace(one, p_holm=float(p)) for one, p in zip(found.differences, adjusted)),
+            noninferiority=tuple(
+                scope.corrected(one, float(p)) for one, p in zip(found.noninferiority, one_sided)
+            ),
+        )
     return replace(found, effects=effects, notes=tuple(dict.fromkeys([*reads.notes, *notes])))
 
 
-def _check(effects: str, method: str, margin: float | None, covariance: str | None) -> None:
+def _check(effects: str, method: str, margin: float | None, covariance: str | None, seed: int) -> None:
+    if seed < 0:
+        raise InputError(f"seed must be 0 or above, not {seed}. Any whole number from 0 on will do")
     if effects not in EFFECTS:
         raise InputError(f"effects is one of {', '.join(EFFECTS)}, not {effects!r}")
     if method not in get_args(Analysis):
@@ -164,11 +172,20 @@ def _prepared(reads: Reads, merit: Merit, method: Analysis, complete_cases: bool
         )
     elif missing.any():
         notes.append(f"{int(missing.sum())} of {missing.size} reads are missing, or were not planned")
+        notes += _other_readers(reads, missing.all(axis=2))
     if merit.uses == "rating":
         notes += _grades(reads)
     if merit.name == "auroc_binormal":
         notes += _degenerate(reads)
     return reads, notes
+
+
+def _other_readers(reads: Reads, absent: np.ndarray) -> list[str]:
+    """A note where modalities were read by different readers; absent: (I, J)."""
+    if not (absent.any(axis=0) & ~absent.all(axis=0)).any():
+        return []
+    told = [f"{m} {int((~a).sum())} of {a.size}" for m, a in zip(reads.modalities, absent)]
+    return [f"the modalities were read by different readers ({', '.join(told)}): averages are over those"]
 
 
 def _grades(reads: Reads) -> list[str]:
@@ -249,15 +266,15 @@ def _negative(found: anova.Components, cov: np.ndarray, i: int, j: int, effects:
     """What was done about variance estimates below zero."""
     notes = []
     across = found.cov2 - found.cov3
-    if across < 0 and i > 1 and effects == "random":
+    if across < -anova.ROUNDING and i > 1 and effects == "random":
         notes.append(f"Cov2 - Cov3 is negative ({across:.3g}): taken as 0 in the error term, as Hillis does")
-    elif across < 0 and i > 1 and effects == "fixed readers":
+    elif across < -anova.ROUNDING and i > 1 and effects == "fixed readers":
         notes.append(f"Cov2 - Cov3 is negative ({across:.3g}): kept in the error term")
     for name, value in (("readers", found.reader), ("modality x reader", found.modality_reader)):
-        if value < 0:
+        if value < -anova.ROUNDING:
             notes.append(f"variance component of {name} is negative ({value:.3g}): kept as estimated")
     inside = [anova.components(np.zeros((1, j)), cov[[a]][:, :, [a]]).cov2 for a in range(i)]
-    below = [value for value in inside if value < 0]
+    below = [value for value in inside if value < -anova.ROUNDING]
     if below and effects == "random":
         notes.append(f"Cov2 of a single modality is negative ({min(below):.3g}): taken as 0 in its interval")
     if i > 1:

@@ -51,6 +51,8 @@ class GlobalTest:
     denominator: float
 
     def __str__(self) -> str:
+        if math.isnan(self.statistic):
+            return "no test: no variance"
         kind = f"F({self.df1:g}, {self.df2:.2f})" if math.isfinite(self.df2) else f"chi-square({self.df1:g})"
         return f"{kind} = {self.statistic:.3f}, p = {self.p:.4g}"
 
@@ -112,9 +114,9 @@ def components(theta: np.ndarray, cov: np.ndarray) -> Components:
     ]  # fmt: skip
     var, cov1, cov2, cov3 = (_mean_of(cov, group) for group in groups)
     reader = (ms_r - ms_tr) / i - cov1 + cov3
-    return Components(
-        ms_t, ms_r, ms_tr, var, cov1, cov2, cov3, reader, ms_tr - var + cov1 + max(cov2 - cov3, 0.0)
-    )
+    both = ms_tr - var + cov1 + max(cov2 - cov3, 0.0)
+    reader, both = (0.0 if abs(value) < ROUNDING else value for value in (reader, both))
+    return Components(ms_t, ms_r, ms_tr, var, cov1, cov2, cov3, reader, both)
 
 
 def _ss(values: np.ndarray) -> float:

@@ -2,10 +2,7 @@
 
 Seconds are analysed on the log scale, so effects are ratios of geometric means. The model has modality,
 session and order within the session as fixed effects, and reader, case and reader-by-modality as crossed
-random effects, fitted by restricted likelihood with the random effects integrated out (Bates et al., J Stat
-Softw 2015;67(1), section 3). The fit is here because statsmodels' MixedLM takes some fifty times as long
-with crossed effects; the tests hold it against MixedLM and lme4. Beside it stand the readers' own ratios, by
-t and by Wilcoxon's signed ranks.
+random effects (`mixed_model`). Beside it stand the readers' own ratios, by t and by Wilcoxon's signed ranks.
 Crossover designs: Jones and Kenward, Design and Analysis of Cross-Over Trials, 2014, chapter 2.
 """
 
@@ -18,11 +15,11 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from scipy import linalg, optimize, sparse, stats
-from threadpoolctl import threadpool_limits
+from scipy import stats
 
 from radfoundry.errors import NotEnoughData, TableError
 from radfoundry.evaluate.compare import format_p, holm
+from radfoundry.evaluate.readers.mixed_model import Fit, crossed
 from radfoundry.predictions.columns import ROW
 from radfoundry.types import Estimate, json_ready
 
@@ -97,18 +94,6 @@ class ReadingTime:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Fit:
-    """A linear model with crossed random effects. beta: (p,); covariance: (p, p); sd: of each random effect,
-    then of the residual; criterion: minus twice the restricted log likelihood."""
-
-    beta: np.ndarray
-    covariance: np.ndarray
-    sd: np.ndarray
-    criterion: float
-    converged: bool
-
-
 def reading_time(
     table: pd.DataFrame, *, modalities: Sequence[str] = (), reader_slope: bool = True,
     missing: Literal["refuse", "drop"] = "refuse", level: float = 0.95,
@@ -121,8 +106,9 @@ def reading_time(
     session after the first); without it the result holds for these readers only. missing: refuse reads
     without seconds, or drop and count them.
 
-    Raises TableError (row and column) for a missing column, a time that is zero, negative or infinite, an
-    order or session that is no number, and a case read twice; NotEnoughData below two readers or cases.
+    An order or session that is empty somewhere is left out of the model, with a note. Raises TableError (row
+    and column) for a missing column, a time that is zero, negative or infinite, an order or session that is
+    no number, and a case read twice; NotEnoughData below two readers or cases.
     """
     reads, notes = times(table, missing=missing)
     names = [str(m) for m in modalities] or sorted(reads["modality"].unique())
@@ -178,6 +164,7 @@ def times(
         values = pd.to_numeric(reads[column], errors="coerce").astype(float)
         bad = ~np.isfinite(values) | ((values <= 0) if column == "seconds" else False)
         lacking = reads[column].isna()
+        bad &= ~lacking if column != "seconds" else True
         if column == "seconds" and missing == "drop":
             keep &= ~lacking.to_numpy()
             bad &= ~lacking
@@ -190,6 +177,9 @@ def times(
                 + f" ({int(bad.sum())} such rows). Correct it, or leave the read out"
             )
         reads[column] = values
+        if column != "seconds" and lacking.any():
+            notes.append(f"{column} is empty in {int(lacking.sum())} of {len(reads)} reads: it was left out")
+            reads = reads.drop(columns=column)
     if not keep.all():
         notes.append(f"{int((~keep).sum())} reads without seconds were left out")
     reads = reads[keep].reset_index(drop=True)
@@ -202,57 +192,6 @@ def times(
     reads["log"] = np.log(reads["seconds"])
     reads["modality"] = reads["modality"].astype(str)
     return reads, notes
-
-
-def crossed(y: np.ndarray, x: np.ndarray, groups: Sequence[np.ndarray]) -> Fit:
-    """Restricted maximum likelihood of y (n,) on x (n, p) with independent random effects.
-
-    groups: one (n,) array of group numbers a random effect; groups may cross. The random effects are
-    integrated out (Bates et al. 2015, eq. 41), so that a step costs the cube of the number of groups,
-    whatever n. A variance may be zero.
-    """
-    sizes = [int(g.max()) + 1 for g in groups]
-    z = sparse.hstack([_indicator(g, k) for g, k in zip(groups, sizes)], format="csr")
-    zz, zr = (z.T @ z).toarray(), z.T @ np.column_stack([x, y])
-    xx, xy, yy = x.T @ x, x.T @ y, float(y @ y)
-    n, p = x.shape
-
-    def solve(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-        scale = np.repeat(np.abs(theta), sizes)
-        root = np.linalg.cholesky(np.eye(len(scale)) + scale[:, None] * zz * scale)
-        part = linalg.solve_triangular(root, scale[:, None] * zr, lower=True, check_finite=False)
-        inner = xx - part[:, :p].T @ part[:, :p]
-        beta = np.linalg.solve(inner, xy - part[:, :p].T @ part[:, p])
-        rest = yy - part[:, p] @ part[:, p] - beta @ inner @ beta
-        return root, inner, beta, max(float(rest), 1e-300)
-
-    def criterion(theta: np.ndarray) -> float:
-        try:
-            root, inner, _, rest = solve(theta)
-        except linalg.LinAlgError:
-            return math.inf
-        logs = 2 * np.log(np.diag(root)).sum() + np.linalg.slogdet(inner)[1]
-        return float(logs + (n - p) * (1 + math.log(2 * math.pi * rest / (n - p))))
-
-    with threadpool_limits(1):  # hundreds of small matrices: threads cost more than they bring
-        found = optimize.minimize(
-            criterion, np.full(len(groups), 0.5), method="Nelder-Mead",
-            options={"xatol": 1e-6, "fatol": 1e-8, "maxiter": 400 * len(groups)},
-        )  # fmt: skip
-    try:
-        _, inner, beta, rest = solve(found.x)
-    except linalg.LinAlgError:
-        none = np.full(p, math.nan)
-        return Fit(none, np.full((p, p), math.nan), np.full(len(groups) + 1, math.nan), math.nan, False)
-    residual = rest / (n - p)
-    sd = math.sqrt(residual) * np.append(np.abs(found.x), 1.0)
-    usable = bool(found.success) and math.isfinite(found.fun) and residual > 1e-12
-    return Fit(beta, residual * linalg.inv(inner), sd, float(found.fun), usable)
-
-
-def _indicator(group: np.ndarray, k: int) -> sparse.csr_array:
-    rows = np.arange(len(group))
-    return sparse.csr_array((np.ones(len(group)), (rows, group)), shape=(len(group), k))
 
 
 def _codes(reads: pd.DataFrame, columns: list[str]) -> np.ndarray:
@@ -345,12 +284,15 @@ def carry_over(
 ) -> tuple[list[Estimate], list[str]]:
     """Does the first session leave something behind: sequence and period in a design of two by two.
 
-    reads: as `times` gives them. Where every reader has one modality a session, readers fall into two
-    sequences. carry_over: time in both sessions together, the second sequence over the first (the sequence,
-    or modality-by-period, effect; a test between readers, so of little power); session_ratio: second session
-    over first; time_ratio: the modalities, free of the session. Where a session mixes the modalities,
-    carry_over is the ratio of the modalities in the second session over that in the first, within readers, by
-    the mixed model. Elsewhere nothing but a note.
+    reads: as `times` gives them. carry_over: how many times as long a reading of the first modality takes
+    for coming after the other one, over the same ratio of the second modality; only this quotient can be
+    told from the sessions, and where the second modality leaves nothing behind it is the ratio of the first.
+    Where every reader has one modality a session it is the time of both sessions multiplied, of the readers
+    who began with the second modality over that of the others (twice the sequence effect on log seconds; a
+    test between readers, so of little power), and beside it stand session_ratio, second session over first,
+    and time_ratio, the modalities free of the session. Where a session mixes the modalities it is the ratio
+    of the modalities in the second session over that in the first, within readers, by the mixed model.
+    Elsewhere nothing but a note.
     """
     if "session" not in reads or len(names) != 2:
         return [], []
@@ -381,9 +323,10 @@ def carry_over(
     groups = [np.column_stack([x[first, 0, 0], x[first, 1, 1]]), np.column_stack([x[second, 0, 1],
               x[second, 1, 0]])]  # fmt: skip
     change = [g[:, 1] - g[:, 0] for g in groups]  # second session less first
+    over = f"{names[0]} after {names[1]}"
     method = f"between sequences of {sizes[0]} and {sizes[1]} readers, t"
     return [
-        _from_t("carry_over", [g.mean(axis=1) for g in groups[::-1]], [1, -1], level, method),
+        _from_t("carry_over", [g.sum(axis=1) for g in groups[::-1]], [1, -1], level, method, over),
         _from_t("session_ratio", change, [0.5, 0.5], level, method),
         _from_t("time_ratio", change, [0.5, -0.5], level, method, f"{names[1]} over {names[0]}"),
     ], _left(~(first | second))  # fmt: skip
@@ -392,7 +335,7 @@ def carry_over(
 def _interaction(reads: pd.DataFrame, names: Sequence[str], level: float) -> Estimate:
     """Modality by session in the mixed model, with an effect of each reader's modality in each session."""
     design = _design(reads, names)[0]
-    both = (reads["modality"] == names[1]) & (reads["session"] == reads["session"].max())
+    both = (reads["modality"] == names[0]) & (reads["session"] == reads["session"].max())
     groups = [_codes(reads, c) for c in (["reader"], ["case_id"], ["reader", "modality", "session"])]
     fit = crossed(reads["log"].to_numpy(), np.column_stack([design, both]), groups)
     readers, method = reads["reader"].nunique(), "within readers, mixed model, t"
@@ -402,7 +345,7 @@ def _interaction(reads: pd.DataFrame, names: Sequence[str], level: float) -> Est
     low, high, p = _t(value, se, readers - 1, level)
     return Estimate(
         "carry_over", math.exp(value), math.exp(low), math.exp(high), level, method, readers,
-        note=f"p = {format_p(p)}",
+        model=f"{names[0]} after {names[1]}", note=f"p = {format_p(p)}",
     )  # fmt: skip
 
 
@@ -458,11 +401,17 @@ def reader_means(reads: pd.DataFrame) -> pd.DataFrame:
 def by_order(table: pd.DataFrame, *, width: int = 10) -> pd.DataFrame:
     """Geometric mean seconds along the reading list: modality, session, order (middle), seconds, n.
 
-    width: how many places of the list make one point. TableError without a column `order`.
+    width: how many places of the list make one point. Reads without an order are left out, without any no
+    row is left. TableError without a column `order`.
     """
     if "order" not in table:
         raise TableError("no column 'order'. Seconds over the reading order need it")
-    reads, _ = times(table, missing="drop")
+    if ROW not in table:
+        table = table.reset_index(drop=True).assign(**{ROW: np.arange(2, len(table) + 2)})
+    placed = table[table["order"].notna()]
+    if len(placed) == 0:
+        return pd.DataFrame(columns=["modality", "session", "order", "seconds", "n"])
+    reads, _ = times(placed, missing="drop")
     if "session" not in reads:
         reads["session"] = 1.0
     reads["bin"] = ((reads["order"] - 1) // width).astype(int)

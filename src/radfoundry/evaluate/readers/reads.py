@@ -45,7 +45,8 @@ class Reads:
     """I modalities, J readers, n cases.
 
     y: (n,) 0 or 1. rating, decision: (I, J, n) float, NaN where there is no read. rows: the validated long
-    table, in the order it was given. notes: what was assumed.
+    table, in the order it was given, with the row of the file in a column of its own (`columns.ROW`, for
+    messages: choose columns before printing or writing). notes: what was assumed.
     """
 
     modalities: tuple[str, ...]
@@ -131,7 +132,7 @@ def arrange(
         rows = rows.assign(**{ROW: np.arange(2, len(rows) + 2)})
     rows = _truth_rows(_rename(rows, notes, truth))
     _require(rows, notes)
-    rows = _numbers(_identifiers(rows, notes))
+    rows = _numbers(_identifiers(rows, notes), notes)
     rows = _decide(rows, threshold, notes)
     rows = _without_reads(rows, notes)
     rows = _modalities(rows, modalities, notes)
@@ -212,7 +213,10 @@ def _identifiers(rows: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     for column in ("case_id", "patient_id", "reader", "modality"):
         empty = rows[column].isna() | (rows[column].astype(str).str.strip() == "")
         if empty.any():
-            raise TableError(f"row {row_of(rows, empty)}, column {column!r}: empty. Every read needs one")
+            raise TableError(
+                f"row {row_of(rows, empty)}, column {column!r}: empty. Every read needs one, and names "
+                "such as NA or None are read as empty: use others"
+            )
         values = rows[column]
         if pd.api.types.is_float_dtype(values) and (values % 1 == 0).all():
             values = values.astype("int64")
@@ -241,11 +245,14 @@ def _binary(rows: pd.DataFrame, column: str) -> pd.Series:
     return found
 
 
-def _numbers(rows: pd.DataFrame) -> pd.DataFrame:
+def _numbers(rows: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
     for column in (c for c in NUMBERS if c in rows):
         values = rows[column]
         found = pd.to_numeric(values, errors="coerce").astype(float)
         text = found.isna() & values.notna() & (values.astype(str).str.strip() != "")
+        if text.any() and column == "session":  # accuracy and decisions need no session
+            notes.append("column 'session' holds text: it was kept, but reading times need numbers there")
+            continue
         if text.any():
             wrong = values.iloc[int(np.argmax(text))]
             raise TableError(f"row {row_of(rows, text)}, column {column!r}: {wrong!r} is not a number")
@@ -325,7 +332,29 @@ def natural(name: str) -> tuple[tuple[int, float, str], ...]:
     ['reader2', 'reader10']
     """
     pieces = [p for p in re.split(r"(\d+)", name) if p]
-    return tuple((0, float(p), "") if p.isdigit() else (1, 0.0, p) for p in pieces)
+    return tuple((0, float(p), "") if p.isdecimal() else (1, 0.0, p) for p in pieces)
+
+
+UNAIDED = ("unaided", "without ai", "no ai")
+
+
+def default_reference(modalities: Sequence[str]) -> str:
+    """The modality without the AI, by its name in `UNAIDED`; without such a name the first.
+
+    >>> default_reference(["aided", "Without_AI"]), default_reference(["CT", "MR"])
+    ('Without_AI', 'CT')
+    """
+    found = {_spaced(m): m for m in reversed(modalities)}
+    return next((found[name] for name in UNAIDED if name in found), modalities[0])
+
+
+def is_unaided(modality: str) -> bool:
+    """Whether the name is one of `UNAIDED`, whatever its case and the signs between words."""
+    return _spaced(modality) in UNAIDED
+
+
+def _spaced(name: str) -> str:
+    return re.sub(r"[\s_-]+", " ", name).strip().casefold()
 
 
 def _as_arrays(rows: pd.DataFrame, modalities: Sequence[str], notes: list[str]) -> Reads:
@@ -340,7 +369,7 @@ def _as_arrays(rows: pd.DataFrame, modalities: Sequence[str], notes: list[str]) 
         arrays.append(array)
     y = np.zeros(shape[2], int)
     y[at[2]] = rows["y_true"].to_numpy(int)
-    rows = rows.drop(columns=ROW).assign(y_true=rows["y_true"].astype(int))
+    rows = rows.assign(y_true=rows["y_true"].astype(int))
     rows.attrs = {}
     return Reads(
         tuple(names["modality"]), tuple(names["reader"]), tuple(names["case_id"]), y, arrays[0], arrays[1],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,8 @@ class ReaderStudy:
 
     readers: one estimate a modality (`model`) and reader (`subgroup`), its interval over cases. averages: one
     a modality. differences: one a pair of modalities, averaged over readers, Holm-corrected where there are
-    several; reader_differences: the same of each reader. noninferiority: with the margin, p one-sided. test:
+    several; reader_differences: the same of each reader. noninferiority: with the margin, p one-sided, where
+    there are several Holm-corrected too, and the verdict in the note by the corrected p. test:
     whether all modalities are equal. components: mean squares and covariances (Obuchowski-Rockette alone).
     """
 
@@ -115,16 +116,25 @@ class Scope:
 
     def not_inferior(self, compared: Comparison, p: float) -> Comparison:
         """The comparison as a test of "no worse by the margin or more"; p: one-sided."""
-        assert self.margin is not None
-        alpha = (1 - self.level) / 2
-        verdict = "not tested" if math.isnan(p) else "shown" if p < alpha else "not shown"
-        note = f"{compared.model_a} not worse than {compared.model_b} by {self.margin:g}: {verdict} at "
         return Comparison(
             compared.name, compared.value_a, compared.value_b, compared.difference, compared.low,
             compared.high, self.level, compared.statistic, p, method=f"non-inferiority; {compared.method}",
             n=compared.n, n_clusters=compared.n_clusters, model_a=compared.model_a,
-            model_b=compared.model_b, note=f"{note}one-sided {alpha:g}",
+            model_b=compared.model_b, note=self.verdict(compared, p),
         )  # fmt: skip
+
+    def corrected(self, compared: Comparison, p_holm: float) -> Comparison:
+        """A test of non-inferiority among several, judged by its corrected p."""
+        note = f"{self.verdict(compared, p_holm)}, Holm"
+        return replace(compared, p_holm=p_holm, note=note)
+
+    def verdict(self, compared: Comparison, p: float) -> str:
+        """Whether non-inferiority is shown; p: one-sided, half of what the level leaves is alpha."""
+        assert self.margin is not None
+        alpha = (1 - self.level) / 2
+        said = "not tested" if math.isnan(p) else "shown" if p < alpha else "not shown"
+        pair = f"{compared.model_a} not worse than {compared.model_b}"
+        return f"{pair} by {self.margin:g}: {said} at one-sided {alpha:g}"
 
 
 def titled(reader: str) -> str:
