@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import cohen_kappa_score
 
 from radfoundry.datasets import phantom_readers
 from radfoundry.errors import InputError, TableError
@@ -224,6 +226,12 @@ def test_van_dyke_gives_the_published_numbers(tmp_path: Path) -> None:
     assert sections(run)["verdict"]["text"].startswith(
         "A difference in AUC (ROC) between modality 2 and modality 1 is not shown"
     )
+    rated = found["kappa_ratings", "1"]
+    ratings = pd.read_csv(path).query("treatment == 1").pivot(index="case", columns="reader", values="rating")
+    pairs = [
+        cohen_kappa_score(ratings[a], ratings[b], weights="quadratic") for a, b in combinations(ratings, 2)
+    ]
+    assert rated["value"] == pytest.approx(np.mean(pairs)) and rated["low"] < rated["value"] < rated["high"]
     assert found["sensitivity", "1"]["value"] == pytest.approx(0.8222, abs=5e-5)  # methods: rating >= 3
     assert found["sensitivity", "2"]["value"] == pytest.approx(0.92, abs=5e-5)
 

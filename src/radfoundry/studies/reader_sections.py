@@ -26,6 +26,7 @@ from radfoundry.types import Estimate
 KAPPAS = {
     "kappa_truth": "with the truth, mean of readers", "kappa_pairwise": "between readers, mean of pairs",
     "kappa_fleiss": "between readers, Fleiss",
+    "kappa_ratings": "between readers, of ratings, quadratic weights",
 }  # fmt: skip
 SHARES = {
     ("accuracy", RIGHT): "right where the AI is right", ("accuracy", WRONG): "right where the AI is wrong",
@@ -235,7 +236,7 @@ def _kappa_in_words(found: Found) -> list[str]:
     text = []
     for name in ("kappa_truth", "kappa_fleiss"):
         own = [e for e in found.kappa.estimates if e.name == name and e.subgroup is None]
-        if not all(math.isfinite(e.value) for e in own):
+        if not own or not all(math.isfinite(e.value) for e in own):
             continue
         values = _listed([f"{e.value:.3f} for {_called(e.model)}" for e in own])
         told = [f"; difference{_which(c, found.main)} {difference(c)}" for c in found.kappa.differences
@@ -328,13 +329,16 @@ def _kappa(run: Run, found: ReaderKappa, reads: Reads) -> None:
     body = []
     for name, what in KAPPAS.items():
         own = {e.model: e for e in found.estimates if e.name == name and e.subgroup is None}
+        if not own:
+            continue
         compared = [c for c in found.differences if c.name == name and c.model_b == reads.modalities[0]]
         changes = [f"{difference(c)}, {_holm(c)}" if math.isfinite(c.p) else "–" for c in compared]
         body.append([what, *(words(own.get(m)) for m in reads.modalities), *changes])
     names = [f"{m} - {reads.modalities[0]}" for m in reads.modalities[1:]]
     run.section(
-        "Agreement: kappa of decisions", kind="table", key="kappa", columns=["", *reads.modalities, *names],
-        rows=body, caption="0 is chance. Intervals by bootstrap of readers and cases.",
+        "Agreement: kappa", kind="table", key="kappa", columns=["", *reads.modalities, *names],
+        rows=body,
+        caption="Of decisions unless it says ratings; 0 is chance. Intervals by bootstrap of readers and cases.",
     )  # fmt: skip
 
 

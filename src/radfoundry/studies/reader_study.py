@@ -35,8 +35,8 @@ import pandas as pd
 
 from radfoundry.datasets import phantom_readers
 from radfoundry.errors import InputError, InputMismatch, NotEnoughData, TableError
-from radfoundry.evaluate.compare import holm
-from radfoundry.evaluate.kappa import ReaderKappa, reader_kappa
+from radfoundry.evaluate.compare import Comparison, holm
+from radfoundry.evaluate.kappa import ReaderKappa, Weights, reader_kappa
 from radfoundry.evaluate.readers import analyse
 from radfoundry.evaluate.readers import reads as reader_table
 from radfoundry.evaluate.readers.anova import Effects
@@ -52,6 +52,8 @@ from radfoundry.types import Estimate
 
 TITLE = "Readers with and without the AI"
 DECIDED = ("sensitivity", "specificity", "accuracy")
+GRADES = 10
+"""Ratings on a scale of more grades have no kappa."""
 
 
 @dataclass(frozen=True)
@@ -165,9 +167,7 @@ def _analysed(run: Run, config: Config, reads: Reads, merit: Merit) -> Found:
                 study = _or_note(run, name.capitalize(), partial(_study, config, reads, merits(name)))
                 decided += [study] if study is not None else []
     decided = _family(decided)
-    kappa = None
-    if np.isfinite(reads.decision).any():
-        kappa = _or_note(run, "Kappa", lambda: _kappa(config, reads))
+    kappa = _all_kappas(run, config, reads)
     time = (
         _or_note(run, "Reading time", lambda: _time(reads, config.level)) if "seconds" in reads.rows else None
     )
@@ -264,11 +264,30 @@ def _or_note(run: Run, what: str, make: Callable[[], T]) -> T | None:
         return None
 
 
-def _kappa(config: Config, reads: Reads) -> ReaderKappa:
+def _all_kappas(run: Run, config: Config, reads: Reads) -> ReaderKappa | None:
+    """Of decisions, and of ratings on a scale of few grades: between readers, weighted, as kappa_ratings."""
+    estimates: list[Estimate] = []
+    differences: list[Comparison] = []
+    if np.isfinite(reads.decision).any():
+        found = _or_note(run, "Kappa", partial(_kappa, config, reads, reads.decision, "none"))
+        estimates += found.estimates if found else ()
+        differences += found.differences if found else ()
+    grades = len(np.unique(reads.rating[np.isfinite(reads.rating)]))
+    if 2 < grades <= GRADES and len(reads.readers) > 1:
+        found = _or_note(run, "Kappa of ratings", partial(_kappa, config, reads, reads.rating, "quadratic"))
+        kept = "kappa_pairwise"  # the truth is on no scale of five grades
+        estimates += [replace(e, name="kappa_ratings") for e in (found.estimates if found else ())
+                      if e.name == kept]  # fmt: skip
+        differences += [replace(c, name="kappa_ratings") for c in (found.differences if found else ())
+                        if c.name == kept]  # fmt: skip
+    return ReaderKappa(tuple(estimates), tuple(differences)) if estimates else None
+
+
+def _kappa(config: Config, reads: Reads, readings: np.ndarray, weights: Weights) -> ReaderKappa:
     return reader_kappa(
-        reads.decision, reads.y, rng=np.random.default_rng(config.seed), modalities=reads.modalities,
-        readers=reads.readers, missing="drop", patient=reads.patient, reference=reads.modalities[0],
-        draws=config.n_boot, level=config.level,
+        readings, reads.y, rng=np.random.default_rng(config.seed), modalities=reads.modalities,
+        readers=reads.readers, weights=weights, missing="drop", patient=reads.patient,
+        reference=reads.modalities[0], draws=config.n_boot, level=config.level,
     )  # fmt: skip
 
 
