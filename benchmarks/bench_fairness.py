@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
 
-from radfoundry.evaluate.fairness import groups as fairness_groups
 from radfoundry.evaluate.fairness import fairness
+from radfoundry.evaluate.fairness import groups as fairness_groups
 from radfoundry.evaluate.parts import parts
 from radfoundry.predictions import validate
 

@@ -313,6 +313,13 @@ def test_predictions_of_other_cases_do_not_stop_the_audit(make) -> None:
     assert look(cohort, score=predicted(cohort, target="other")).item("score").status == "skipped"
 
 
+def test_predictions_of_a_time_to_an_event_are_skipped_with_the_reason(make) -> None:
+    cohort = make(40)
+    timed = predicted(cohort).drop(columns="y_true").assign(**{"time:sick": 5.0, "event:sick": 1})
+    item = look(cohort, score=timed).item("score")
+    assert item.status == "skipped" and "of a time to an event, not of a label" in item.summary
+
+
 def test_predictions_with_another_truth_fail(make) -> None:
     cohort = make(40)
     table = predicted(cohort)

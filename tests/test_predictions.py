@@ -369,6 +369,12 @@ def test_times_and_binary_targets_share_a_table(tmp_path: Path) -> None:
         validate(both.assign(y_true=np.nan))
 
 
+def test_events_coded_1_and_2_alone_are_noted() -> None:
+    given = {"lung": [1, 2] * 2, "causes": [0, 1, 2, 1], "deaths": 1, "three": [1, 2, 3, 1]}
+    codes = {name: validate(timed(**{"event:os": c})).attrs["notes"] for name, c in given.items()}
+    assert [name for name, notes in codes.items() if any("subtract 1" in n for n in notes)] == ["lung"]
+
+
 def test_a_column_called_time_is_a_covariate_as_before() -> None:
     assert covariates(validate(good(**{"time:scan": 3.0}))) == ["age", "time:scan"]
     found = validate(good(**{"time:os": 3.0, "event:os": 1}))  # of another target: binary as before

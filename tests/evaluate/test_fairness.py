@@ -306,6 +306,31 @@ def test_same_seed_same_result() -> None:
     assert quick(made(), "sex", seed=4).gaps[0].low != first.gaps[0].low
 
 
+@pytest.mark.parametrize("k", [100, 128, 129, 300])
+def test_labels_of_many_groups_keep_their_numbers(k: int) -> None:
+    group = np.repeat(np.arange(k), 2)
+    cells = permutation.Cells(np.arange(2 * k), group, k, np.ones(2 * k), np.zeros(2 * k))
+    assert (cells.observed()[:, 0] == group).all()
+    labels = next(cells.shuffled(5, np.random.default_rng(0), by_class=True))
+    assert all((np.bincount(column, minlength=k) == 2).all() for column in labels.T)
+
+
+def test_gaps_of_a_hundred_groups_are_those_of_the_plain_computation() -> None:
+    t = made(1000, rows=2).assign(site=lambda t: [f"s{int(p[1:]) % 100:03}" for p in t["patient_id"]])
+    one = gap(quick(t, "site", min_n=5, min_class=500, n_perm=100), "selection_rate")
+    rates = (t["score"] >= 0.5).groupby(t["site"]).mean()
+    assert (one.value_a, one.value_b, one.groups) == (rates.max(), rates.min(), 100)
+    assert math.isfinite(one.p)
+
+
+def test_a_covariate_that_looks_like_an_identifier_has_no_gaps_and_a_note() -> None:
+    t = made(400).assign(name=lambda t: [f"n{i % 150}" for i in range(len(t))])
+    found = quick(t, "name", "sex")
+    assert {g.covariate for g in found.gaps} == {"sex"}
+    (note,) = (n for n in found.notes if n.startswith("name:"))
+    assert "150 groups, more than 100: it looks like an identifier" in note
+
+
 # --- bad input ---------------------------------------------------------------------------------------
 
 
@@ -328,6 +353,14 @@ def test_rows_without_a_value_are_a_group_and_no_side_of_a_gap() -> None:
     )
     known = {e.name: e for e in found.estimates if e.subgroup == "sex unknown"}
     assert math.isfinite(known["auroc"].value) and gap(found, "auroc").n == 140
+
+
+def test_a_group_whose_name_ends_like_the_missing_ones_is_a_side_of_a_gap() -> None:
+    found = quick(made().assign(sex=lambda t: t["sex"].replace("F", "told unknown")), "sex")
+    assert {gap(found, "auroc").group_a, gap(found, "auroc").group_b} == {"sex M", "sex told unknown"}
+    t = split_table().assign(sex=lambda t: t["sex"].replace("F", "told unknown"))
+    chosen = group_thresholds(t, "sex", chosen_on="validation", judged_on="test", n_boot=100)
+    assert [one.group for one in chosen] == ["sex M", "sex told unknown"]
 
 
 def test_one_value_only_leaves_nothing_to_compare() -> None:
@@ -446,3 +479,15 @@ def test_thresholds_are_refused_where_they_would_judge_themselves(options, error
         group_thresholds(split_table(), "sex", **options)
     with pytest.raises(TableError, match="no such column"):
         group_thresholds(made(), "sex", chosen_on="validation", judged_on="test")
+
+
+def test_times_to_an_event_have_no_thresholds_of_groups() -> None:
+    times = made().assign(**{"target": "os", "time:os": 5.0, "event:os": 1, "split": "test"})
+    with pytest.raises(TableError, match="every row predicts a time to an event"):
+        group_thresholds(times, "sex", chosen_on="validation", judged_on="test")
+    both = pd.concat([split_table(), times.assign(case_id=lambda t: t["case_id"] + "x",
+                                                  patient_id=lambda t: t["patient_id"] + "x")])  # fmt: skip
+    options = {"chosen_on": "validation", "judged_on": "test", "n_boot": 100}
+    mixed, alone = (group_thresholds(t, "sex", **options) for t in (both.assign(
+        target=both.get("target", pd.Series(dtype=str)).fillna("mass")), split_table()))  # fmt: skip
+    assert [one.threshold for one in mixed] == [one.threshold for one in alone]

@@ -61,6 +61,28 @@ def test_json_keeps_its_format_and_gains_gaps(file: Path, capsys) -> None:
     assert {"p_holm", "p_bh", "detectable", "more_patients", "by_chance", "verdict"} <= set(auc)
 
 
+def test_a_subgroup_asked_for_twice_comes_once(file: Path, capsys) -> None:
+    printed = []
+    for words in (["--subgroup", "sex"], ["--subgroup", "sex", "--subgroup", "sex"]):
+        assert (
+            main(["evaluate", str(file), *words, "--group-thresholds", "validation", "--json", *QUICK]) == 0
+        )
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1]
+
+
+@pytest.mark.filterwarnings("ignore:Glyph")
+def test_names_that_differ_in_signs_alone_have_a_forest_each(file: Path, tmp_path: Path) -> None:
+    one = pd.read_csv(file.with_name("one.csv"))
+    rows = pd.concat([one.assign(target=t) for t in ("x/y", "x y", "肺炎")])
+    rows.to_csv(tmp_path / "three.csv", index=False)
+    words = ["evaluate", str(tmp_path / "three.csv"), "--subgroup", "sex", "--out", str(tmp_path / "out")]
+    assert main([*words, *QUICK]) == 0
+    assert {p.name for p in (tmp_path / "out").glob("subgroups*.svg")} == {
+        "subgroups_x-y.svg", "subgroups_x-y_2.svg", "subgroups_肺炎.svg",
+    }  # fmt: skip
+
+
 def test_a_folder_gets_the_gaps_and_the_forest_plot(file: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     words = ["evaluate", str(file.with_name("one.csv")), "--subgroup", "sex", "--out", str(out), *QUICK]

@@ -51,7 +51,57 @@ def test_the_word_unknown_and_an_empty_cell_are_one_group() -> None:
         "sex M": [False, False, False, False, True],
         "sex unknown": [False, True, True, True, False],
     }
-    assert [is_unknown(name) for name in found] == [False, False, True]
+    table = pd.DataFrame({"sex": ["F", "unknown", None, "Unknown ", "M"]})
+    assert [is_unknown(table, "sex", name) for name in found] == [False, False, True]
+
+
+def test_a_category_that_ends_like_the_missing_ones_is_a_category() -> None:
+    table = pd.DataFrame({"site": ["a", "status unknown", None] * 4, "dose": [1.0, 2.0, 3.0] * 4})
+    for covariate, named in (
+        ("site", "site"),
+        ("dose*site", "dose*site"),
+        ("site*dose:quantile=2", "site*dose"),
+    ):
+        unknown = [n for n in groups(table, covariate) if is_unknown(table, covariate, n)]
+        assert unknown == [f"{named} unknown"]
+    assert "site status unknown" in groups(table, "site")
+
+
+@pytest.mark.parametrize(
+    ("values", "names"),
+    [
+        ([1000001, 1000002], ["1000001", "1000002"]),
+        ([20200101, 20200109, 20210101], ["20200101", "20200109", "20210101"]),
+        ([0.1234567, 0.1234568], ["0.1234567", "0.1234568"]),
+        ([1.5, 2.0], ["1.5", "2"]),
+    ],
+)
+def test_values_that_differ_are_never_one_group(values: list[float], names: list[str]) -> None:
+    assert list(groups(pd.DataFrame({"x": values * 3}), "x")) == [f"x {name}" for name in names]
+
+
+def test_quantiles_are_named_with_as_many_digits_as_it_takes() -> None:
+    days = groups(pd.DataFrame({"date": 20200101 + np.arange(16)}), "date")
+    assert next(iter(days)) == "date 20200101 to 20200105" and len(days) == 4
+    assert {int(mask.sum()) for mask in days.values()} == {4}
+    near = groups(pd.DataFrame({"x": 1 + np.arange(17) / 1e6}), "x:quantile=2")
+    assert list(near) == ["x 1 to 1.00001", "x 1.00001 to 1.00002"]
+
+
+@pytest.mark.parametrize(
+    "values", [[np.inf, 1, 2, 3, 4, 5, 6, 7], ["-inf", "1", "2", "3", "4", "5", "6", "7"]]
+)
+def test_an_infinite_number_is_unknown(values: list) -> None:
+    table = pd.DataFrame({"dose": values, "age": values})
+    for covariate in ("dose", "dose:quantile=2", "dose:value", "age", "dose*age"):
+        found = groups(table, covariate)
+        (name,) = (n for n in found if is_unknown(table, covariate, n))
+        assert found[name].tolist() == [True] + [False] * 7
+
+
+def test_thousands_of_names_are_told_apart_at_once() -> None:
+    table = pd.DataFrame({"a": [f"k{i}" for i in range(3000)], "b": [f"m{i % 1500}" for i in range(3000)]})
+    assert len(groups(table, "a")) == 3000 and len(groups(table, "a*b")) == 3000  # not 4,500,000 pairs
 
 
 def test_a_column_whose_name_holds_the_signs_is_itself() -> None:

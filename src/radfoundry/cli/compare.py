@@ -35,6 +35,8 @@ class Compare:
     """Label that counts as positive, where labels are words."""
     threshold: float | None = None
     """Decide positive from this score on, where a table has no decision or threshold column."""
+    competing: bool = False
+    """Events of 2 and more are other causes: Harrell's C alone, which takes them as censored."""
     level: float = 0.95
     """Confidence level."""
     n_boot: int = 2000
@@ -60,6 +62,7 @@ class Compare:
             n_permutations=self.n_boot,
             seed=self.seed,
             threshold=self.threshold,
+            competing=self.competing,
         )
         content = {
             "format": 1,

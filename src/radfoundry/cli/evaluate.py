@@ -83,23 +83,21 @@ class Evaluate:
 
     def run(self) -> int:
         from radfoundry.cli.evaluate_files import write
-        from radfoundry.errors import InputError
         from radfoundry.evaluate import evaluate
         from radfoundry.predictions import is_survival, read_predictions
 
-        _check(self.level, self.n_boot)
+        self._refuse()
         cutoff = _number_or_words(self.cutoff)
-        if self.group_thresholds is not None and not self.subgroup:
-            raise InputError("--group-thresholds needs --subgroup: which groups?")
-        if self.n_perm < 100:
-            raise InputError(f"--n-perm must be at least 100, not {self.n_perm}: p could not be small")
+        subgroups = tuple(dict.fromkeys(self.subgroup))
         table = read_predictions(self.file, truth=self.truth, models=self.model, positive=self.positive)
+        classified = table[~is_survival(table)]
+        splits = self._splits(table)
         estimates = evaluate(
             table,
             level=self.level,
             n_boot=self.n_boot,
             seed=self.seed,
-            subgroups=self.subgroup,
+            subgroups=subgroups,
             min_n=self.min_n,
             threshold=self.threshold,
             horizons=self.horizon,
@@ -107,16 +105,16 @@ class Evaluate:
             competing=self.competing,
             in_sample=self.in_sample,
         )
-        classified = table[~is_survival(table)]
-        fair = self._fairness(classified) if self.subgroup and len(classified) else None
-        thresholds = self._thresholds(classified)
+        fair = self._fairness(classified, subgroups) if subgroups and len(classified) else None
+        thresholds = self._thresholds(classified, subgroups, splits)
         printed = list(estimates)
         if fair is not None:
             given = {(e.model, e.target, e.subgroup, e.name) for e in estimates}
             estimates += [e for e in fair.estimates if (e.model, e.target, e.subgroup, e.name) not in given]
         if self.out is not None:
             write(
-                self.out, estimates, table, self.seed, self.level, fair, thresholds, cutoff, self.in_sample
+                self.out, estimates, table, self.seed, self.level, fair, thresholds, cutoff, self.in_sample,
+                self.competing,
             )  # fmt: skip
         notes = [*table.attrs["notes"], *(fair.notes if fair else [])]
         if self.json:
@@ -137,12 +135,25 @@ class Evaluate:
             print(f"note: {note}", file=sys.stderr)
         return _one_class(estimates)
 
-    def _fairness(self, table: pd.DataFrame) -> Fairness:
+    def _refuse(self) -> None:
+        """InputError for options that make no sense, whatever the table."""
+        from radfoundry.errors import InputError
+
+        _check(self.level, self.n_boot)
+        for horizon in self.horizon:
+            if not 0 < horizon < math.inf:
+                raise InputError(f"--horizon must be a time above zero, not {horizon:g}")
+        if self.group_thresholds is not None and not self.subgroup:
+            raise InputError("--group-thresholds needs --subgroup: which groups?")
+        if self.n_perm < 100:
+            raise InputError(f"--n-perm must be at least 100, not {self.n_perm}: p could not be small")
+
+    def _fairness(self, table: pd.DataFrame, subgroups: tuple[str, ...]) -> Fairness:
         from radfoundry.evaluate.fairness import fairness
 
         return fairness(
             table,
-            self.subgroup,
+            subgroups,
             level=self.level,
             n_boot=self.n_boot,
             n_perm=self.n_perm,
@@ -151,17 +162,35 @@ class Evaluate:
             threshold=self.threshold,
         )
 
-    def _thresholds(self, table: pd.DataFrame) -> list[GroupThreshold]:
+    def _splits(self, table: pd.DataFrame) -> list[str]:
+        """Where thresholds of groups are judged; refused before any work where there is no such split."""
+        if self.group_thresholds is None:
+            return []
+        from radfoundry.errors import InputError
+        from radfoundry.evaluate.fairness.thresholds import check_split
+        from radfoundry.predictions import is_survival
+
+        check_split(table, self.group_thresholds)
+        found = [str(s) for s in table.loc[~is_survival(table), "split"].dropna().unique()]
+        others = [s for s in found if s != self.group_thresholds]
+        if not others:
+            raise InputError(
+                f"every row is of split {self.group_thresholds!r}: thresholds chosen there need another "
+                "split to be judged on"
+            )
+        return others
+
+    def _thresholds(
+        self, table: pd.DataFrame, subgroups: tuple[str, ...], splits: list[str]
+    ) -> list[GroupThreshold]:
         if self.group_thresholds is None:
             return []
         from radfoundry.evaluate.fairness.thresholds import group_thresholds
 
-        splits = [str(s) for s in table["split"].dropna().unique()] if "split" in table else []
-        others = [s for s in splits if s != self.group_thresholds] or [""]
         return [
             found
-            for covariate in self.subgroup
-            for other in others
+            for covariate in subgroups
+            for other in splits
             for found in group_thresholds(
                 table,
                 covariate,
@@ -208,8 +237,11 @@ def render(estimates: list[Estimate], *, every: bool = False) -> str:
     for e in estimates:
         groups.setdefault((e.model, e.target), []).append(e)
     if len(groups) >= COMPACT_FROM and not every:
-        hint = "\n\nOne line each, because there are many: --all prints every metric, --json gives all of it."
-        return _overview(groups) + hint
+        hint = "One line each, because there are many: --all prints every metric, --json gives all of it."
+        timed = {key: found for key, found in groups.items() if any(e.name == "c_harrell" for e in found)}
+        rest = {key: found for key, found in groups.items() if key not in timed}
+        blocks = [_survival_overview(timed)] * bool(timed) + [_overview(rest)] * bool(rest)
+        return "\n\n".join([*blocks, hint])
     return "\n\n".join(_group(model, target, found) for (model, target), found in groups.items())
 
 
@@ -248,6 +280,22 @@ def _overview(groups: dict[tuple[str | None, str | None], list[Estimate]]) -> st
             cells[1:2] = [number(auc.value), interval(auc)] if auc else ["", ""]
             lines.append([label, str(model), size(first), *cells])
     lines[0][5] = _interval_title([e for found in groups.values() for e in found])
+    return aligned(lines)
+
+
+def _survival_overview(groups: dict[tuple[str | None, str | None], list[Estimate]]) -> str:
+    first = [e for found in groups.values() for e in found]
+    lines = [["target", "model", "n", "events", "c_harrell", _interval_title(first), "c_uno"]]
+    for (model, target), found in groups.items():
+        for part in dict.fromkeys(e.subgroup for e in found):
+            named = {e.name: e for e in found if e.subgroup == part}
+            label = f"{target}" if part is None else f"{target}, {part}"
+            events, c, uno = (named.get(name) for name in ("events", "c_harrell", "c_uno"))
+            lines.append([
+                label, str(model), size(next(iter(named.values()))),
+                f"{events.value:.0f}" if events and math.isfinite(events.value) else "–",
+                number(c.value) if c else "", interval(c) if c else "", number(uno.value) if uno else "",
+            ])  # fmt: skip
     return aligned(lines)
 
 

@@ -6,6 +6,7 @@ import json as jsonlib
 import re
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
     from radfoundry.evaluate.fairness import Fairness
     from radfoundry.evaluate.fairness.thresholds import GroupThreshold
+    from radfoundry.evaluate.survival.table import SurvivalPart
+    from radfoundry.report.figures import Drawing
     from radfoundry.types import Estimate
 
 
@@ -27,11 +30,12 @@ def write(
     thresholds: Sequence[GroupThreshold] = (),
     cutoff: float | str | None = None,
     in_sample: bool = False,
+    competing: bool = False,
 ) -> None:
     """The estimates, gaps among them, as one file, or a folder; whole or not at all.
 
-    The folder also holds curves, gaps, forest plots and, for times to an event, Kaplan-Meier curves, by
-    `cutoff` where it is given.
+    The folder also holds curves, gaps, forest plots and, for times to an event, Kaplan-Meier curves (of
+    competing risks, cumulative incidence), by `cutoff` where it is given.
     """
     import pandas as pd
 
@@ -59,7 +63,7 @@ def write(
     if fair is not None:
         _forests(out, estimates, fair)
     if timed.any():
-        _survival_curves(out, table[timed], level, cutoff, in_sample)
+        _survival_curves(out, table[timed], level, cutoff, in_sample, competing)
 
 
 def _forests(out: Path, estimates: list[Estimate], fair: Fairness) -> None:
@@ -67,28 +71,28 @@ def _forests(out: Path, estimates: list[Estimate], fair: Fairness) -> None:
     from radfoundry.report.fairness_figures import forest_panels
     from radfoundry.report.figures import save
 
+    used: set[str] = set()
     for (model, target), covariates in fair.groups.items():
         own = [e for e in fair.estimates if (e.model, e.target) == (model, target) and e.subgroup]
         own += [e for e in estimates if (e.model, e.target, e.subgroup) == (model, target, None)]
         figure, data = forest_panels(own, covariates)
         several = (len({m for m, _ in fair.groups}) > 1, len({t for _, t in fair.groups}) > 1)
-        stem = _stem("subgroups", *(w for w, many in zip((model, target), several, strict=True) if many))
+        words = [w for w, many in zip((model, target), several, strict=True) if many]
+        stem = _stem("subgroups", *words, used=used)
         save(figure, out / stem)
         whole(out / f"{stem}.csv", data.to_csv(index=False))
 
 
 def _survival_curves(
-    out: Path, table: pd.DataFrame, level: float, cutoff: float | str | None, in_sample: bool
+    out: Path, table: pd.DataFrame, level: float, cutoff: float | str | None, in_sample: bool, competing: bool
 ) -> None:
-    """Kaplan-Meier curves of every outcome: of all cases, or of low and high risk by each model."""
+    """Curves of every outcome: of all cases, or of low and high risk by each model that can be cut so."""
     from radfoundry.errors import Notice
-    from radfoundry.evaluate.compare import format_p
-    from radfoundry.evaluate.survival import kaplan_meier, logrank, survival_parts
-    from radfoundry.evaluate.survival.table import part_groups
+    from radfoundry.evaluate.survival import survival_parts
     from radfoundry.report.figures import save
-    from radfoundry.report.survival_figures import kaplan_meier as draw
 
-    done = set()
+    done: set[tuple[str, ...]] = set()
+    used: set[str] = set()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Notice)  # said already when the cases were judged
         parts = list(survival_parts(table, in_sample=in_sample))
@@ -98,22 +102,57 @@ def _survival_curves(
         if tuple(words) in done:  # without groups the curve is the same for every model
             continue
         done.add(tuple(words))
-        event = (part.event == 1).astype(int)
-        groups = {"all": event == event} if cutoff is None else part_groups(part, cutoff)
-        made = {name: kaplan_meier(part.time[at], event[at], part.patient[at], level=level).table()
-                for name, at in groups.items()}  # fmt: skip
-        test = ""
-        if len(groups) > 1 and event.any():
-            found = logrank(part.time, event, groups["high risk"])
-            test = f"Log-rank p {format_p(found.p)}".replace("p 0", "p = 0")
-        figure, data = draw(made, unit="", ylabel=f"Free of {part.target}", test=test)
-        save(figure, out / _stem("kaplan_meier", *words))
-        whole(out / f"{_stem('kaplan_meier', *words)}.csv", data.to_csv(index=False))
+        drawn = _survival_curve(part, level, cutoff, competing)
+        if drawn is not None:
+            stem = _stem("cumulative_incidence" if competing else "kaplan_meier", *words, used=used)
+            save(drawn[0], out / stem)
+            whole(out / f"{stem}.csv", drawn[1].to_csv(index=False))
 
 
-def _stem(*words: str) -> str:
-    """Words that may stand in a file name."""
-    return "_".join(re.sub(r"[^A-Za-z0-9._-]+", "-", w).strip("-.") for w in words)
+def _survival_curve(
+    part: SurvivalPart, level: float, cutoff: float | str | None, competing: bool
+) -> Drawing | None:
+    """One figure with its data; None where the event never came and incidence has no curve."""
+    from radfoundry.errors import InputMismatch, NotEnoughData
+    from radfoundry.evaluate.survival import aalen_johansen, kaplan_meier, logrank
+    from radfoundry.evaluate.survival.curves import p_words
+    from radfoundry.evaluate.survival.table import INDEPENDENT, part_groups
+    from radfoundry.report.survival_figures import kaplan_meier as draw
+
+    event = (part.event == 1).astype(int)
+    groups = {"all": event == event}
+    if cutoff is not None:
+        with suppress(InputMismatch, NotEnoughData):  # its hazard ratio says why
+            groups = part_groups(part, cutoff)
+    if competing:
+        made = {name: aalen_johansen(part.time[at], part.event[at], level=level).table()
+                for name, at in groups.items() if event[at].any()}  # fmt: skip
+        if not made:
+            return None
+        label, doubt = f"Cumulative incidence of {part.target}", INDEPENDENT * part.clustered
+        return draw(made, unit="", ylabel=label, test=doubt, incidence=True)
+    made = {name: kaplan_meier(part.time[at], event[at], part.patient[at], level=level).table()
+            for name, at in groups.items()}  # fmt: skip
+    test = ""
+    if len(groups) > 1 and event.any() and not part.clustered:
+        test = f"Log-rank {p_words(logrank(part.time, event, groups['high risk']).p)}"
+    return draw(made, unit="", ylabel=f"Free of {part.target}", test=test)
+
+
+def _stem(*words: str, used: set[str]) -> str:
+    """Words that may stand in a file name; numbered where `used` holds them already, whatever their case.
+
+    >>> used: set[str] = set()
+    >>> _stem("roc", "x/y", used=used), _stem("roc", "x y", used=used), _stem("roc", "肺炎", used=used)
+    ('roc_x-y', 'roc_x-y_2', 'roc_肺炎')
+    """
+    first = stem = "_".join(re.sub(r"[^\w.-]+", "-", w).strip("-.") for w in words)
+    number = 1
+    while stem.casefold() in used:
+        number += 1
+        stem = f"{first}_{number}"
+    used.add(stem.casefold())
+    return stem
 
 
 def curves(table: pd.DataFrame, seed: int, level: float) -> dict[str, pd.DataFrame]:

@@ -43,6 +43,7 @@ def compare_tables(
     n_permutations: int = 2000,
     seed: int = 0,
     threshold: float | None = None,
+    competing: bool = False,
 ) -> Paired:
     """Test model a against model b on the cases that both scored, target by target and split by split.
 
@@ -50,7 +51,8 @@ def compare_tables(
     accuracy, F1, Brier: paired patient bootstrap; accuracy, sensitivity, specificity: McNemar's exact
     test (where patients repeat: a permutation by patient); per-fold AUC: Nadeau-Bengio, where both
     tables carry the same folds. Each kind of test is one family over the targets of a split: Holm and
-    Benjamini-Hochberg p-values are filled in. Times to an event: Harrell's and Uno's C. TableError when
+    Benjamini-Hochberg p-values are filled in. Times to an event, apart: Harrell's and Uno's C on cases that
+    are not of split train; with `competing`, Harrell's alone, other causes as censored. TableError when
     nothing matches, when the truths differ, when a table holds several models, or several splits where the
     other tells none.
     """
@@ -59,10 +61,41 @@ def compare_tables(
     if names[0] == names[1]:
         names = f"{names[0]} (a)", f"{names[1]} (b)"
     timed = is_survival(first), is_survival(second)
-    if timed[0].any() or timed[1].any():
-        if not (timed[0].all() and timed[1].all()):
-            raise TableError("times to an event and other targets stand in the tables. Compare them apart")
-        return _survival(first, second, names, level, n_boot, seed)
+    times, classes = (first[timed[0]], second[timed[1]]), (first[~timed[0]], second[~timed[1]])
+    if any(t.empty for t in times) and any(t.empty for t in classes):
+        raise TableError(
+            "one table predicts times to an event alone, the other none. Compare them apart: each with a "
+            "table of its kind"
+        )
+    found = []
+    if all(len(t) for t in times):
+        found.append(_survival(*times, names, level, n_boot, seed, competing))
+    else:
+        found.append(_alone("times to an event", *times))
+    if all(len(t) for t in classes):
+        found.append(_classes(*classes, names, level, n_boot, n_permutations, seed, threshold))
+    else:
+        found.append(_alone("targets of classes", *classes))
+    return Paired(
+        tuple(c for one in found for c in one.comparisons),
+        tuple(dict.fromkeys(n for one in found for n in one.notes)),
+        sum(one.only_a for one in found),
+        sum(one.only_b for one in found),
+    )
+
+
+def _alone(kind: str, a: pd.DataFrame, b: pd.DataFrame) -> Paired:
+    """What one table holds and the other does not."""
+    n = [len(t[["case_id", "target"]].drop_duplicates()) for t in (a, b)]
+    note = f"{kind} stand in the {'first' if n[0] else 'second'} table alone: {sum(n)} left out"
+    return Paired((), (note,) if any(n) else (), *n)
+
+
+def _classes(
+    first: pd.DataFrame, second: pd.DataFrame, names: tuple[str, str], level: float, n_boot: int,
+    n_permutations: int, seed: int, threshold: float | None,
+) -> Paired:  # fmt: skip
+    """Targets of classes, each with all its tests."""
     left, right, unmatched, notes = _match(first, second)
     out: list[Comparison] = []
     for target, split in _units(left):
@@ -77,24 +110,50 @@ def compare_tables(
 
 
 def _survival(
-    a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str], level: float, n_boot: int, seed: int
-) -> Paired:
+    a: pd.DataFrame, b: pd.DataFrame, names: tuple[str, str], level: float, n_boot: int, seed: int,
+    competing: bool,
+) -> Paired:  # fmt: skip
     """Harrell's and Uno's C of the two on the cases both scored, for each outcome and split."""
     from radfoundry.evaluate.survival import compare_models  # it uses this module's neighbours
+    from radfoundry.evaluate.survival.table import NO_UNO
 
+    fitted: list[str] = []
+    a, b = _held_out(a, "first", fitted), _held_out(b, "second", fitted)
     left, right, unmatched, notes = _match(a, b)
+    notes += [*fitted, *([f"c_uno {NO_UNO}"] if competing else [])]
     both = pd.concat([left.assign(model=names[0]), right.assign(model=names[1])], ignore_index=True)
     out = []
     for target, split in _units(left):
         rows = both[(both["target"] == target) & (split is None or both["split"] == split)]
         rows = rows.drop(columns="split", errors="ignore") if split is not None else rows
         label = None if split is None else f"split {split}"
-        for kind in KINDS:
+        for kind in KINDS[:1] if competing else KINDS:
             found = compare_models(
-                rows, *names, target=target, kind=kind, level=level, n_boot=n_boot, seed=seed
-            )
+                rows, *names, target=target, kind=kind, level=level, n_boot=n_boot, seed=seed,
+                competing=competing,
+            )  # fmt: skip
             out.append(replace(found, subgroup=label))
     return Paired(tuple(_corrected(out)), tuple(dict.fromkeys(notes)), *unmatched)
+
+
+def _held_out(table: pd.DataFrame, which: str, notes: list[str]) -> pd.DataFrame:
+    """Rows that are not of split train, as `evaluate` judges them."""
+    from radfoundry.evaluate.survival.cutoffs import TRAINING
+
+    if "split" not in table:
+        return table
+    fitted = table["split"].astype(str).str.lower().isin(TRAINING)
+    if fitted.all():
+        raise TableError(
+            f"every time to an event of the {which} table is of split train: scores are compared on cases "
+            "that no model was fitted on. Give those of another split"
+        )
+    if fitted.any():
+        notes.append(
+            f"{which} table: {int(fitted.sum())} rows of split train were left out: only predictions made "
+            "out of sample are compared"
+        )
+    return table[~fitted]
 
 
 def _one_model(table: pd.DataFrame, which: str) -> str:
@@ -146,7 +205,7 @@ def _match(a: pd.DataFrame, b: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame
 
 
 def _truths(left: pd.DataFrame) -> list[str]:
-    names = survival_targets(left)
+    names = survival_targets(left) if is_survival(left).any() else []
     return [f"{what}:{name}" for name in names for what in ("time", "event")] or ["y_true"]
 
 
@@ -158,9 +217,10 @@ def _same_truth(left: pd.DataFrame, right: pd.DataFrame, key: list[str], column:
     differs = truth[0].astype(kind) != truth[1].reindex(truth[0].index).astype(kind)
     differs &= truth[0].notna() | truth[1].reindex(truth[0].index).notna()
     if differs.any():
-        where = dict(zip(key, differs.index[differs][0], strict=True))
+        targets = ", ".join(differs.index[differs].get_level_values("target").unique()[:5])
         raise TableError(
-            f"column {column!r} differs between the tables in {int(differs.sum())} cases, first {where}"
+            f"column {column!r} differs between the tables in {int(differs.sum())} cases (target {targets}). "
+            "Give both the same truth"
         )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from itertools import pairwise, product
+from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -25,36 +26,46 @@ def groups(table: pd.DataFrame, covariate: str) -> dict[str, np.ndarray]:
     `age` goes by 0-17, 18-39, 40-59, 60-74, 75+ years; any other number with more than six values by
     quartile; everything else by value. On request: `age:quartile`, `age:tertile`, `age:quantile=3` (cut
     points over the rows, equal values never torn apart), `age:value`, and `sex*age` for every combination
-    that occurs. A column whose name holds a colon or an asterisk is itself. TableError when a column is
-    missing or a rule is not understood.
+    that occurs. A column whose name holds a colon or an asterisk is itself. An infinite number is unknown.
+    TableError when a column is missing or a rule is not understood.
 
     >>> {k: v.tolist() for k, v in groups(pd.DataFrame({"age": [5, 80]}), "age").items()}
     {'age 0-17': [True, False], 'age 75+': [False, True]}
     >>> list(groups(pd.DataFrame({"sex": ["F", "M"], "dose": [1.5, 9.0]}), "sex*dose:quantile=2"))
     ['sex F and dose 1.5 to 5.25', 'sex M and dose 5.25 to 9']
     """
-    if covariate in table.columns or "*" not in covariate:
-        labels, order, name = _labels(table, covariate)
-        result = {f"{name} {value}": (labels == value).fillna(False).to_numpy(bool) for value in order}
-    else:
-        factors = [_labels(table, factor.strip()) for factor in covariate.split("*")]
-        labels = factors[0][0].where(~pd.concat([f[0].isna() for f in factors], axis=1).any(axis=1))
-        result, name = {}, "*".join(f[2] for f in factors)
-        for values in product(*(f[1] for f in factors)):
-            inside = np.ones(len(table), bool)
-            for (column, _, _), value in zip(factors, values, strict=True):
-                inside &= (column == value).fillna(False).to_numpy(bool)
-            if inside.any():
-                result[" and ".join(f"{f[2]} {v}" for f, v in zip(factors, values, strict=True))] = inside
-    missing = labels.isna().to_numpy(bool)  # no value, or one outside every band
+    factors = [_labels(table, factor) for factor in _factors(table, covariate)]
+    codes = np.stack(  # -1: no value, or one outside every band
+        [pd.Categorical(labels.astype(object), categories=order).codes for labels, order, _ in factors],
+        axis=1,
+    )
+    missing = (codes < 0).any(axis=1)
+    kinds, which = np.unique(codes[~missing], axis=0, return_inverse=True)
+    number = np.full(len(table), -1)
+    number[~missing] = which.reshape(-1)
+    result = {}
+    for i, kind in enumerate(kinds):
+        words = [f"{name} {order[code]}" for (_, order, name), code in zip(factors, kind, strict=True)]
+        result[" and ".join(words)] = number == i
     if missing.any():
-        result[f"{name} {UNKNOWN}"] = missing
+        result[_unknown(table, covariate)] = missing
     return result
 
 
-def is_unknown(label: str) -> bool:
-    """Whether a label of `groups` is that of the rows without a value."""
-    return label.endswith(f" {UNKNOWN}")
+def is_unknown(table: pd.DataFrame, covariate: str, label: str) -> bool:
+    """Whether a label of `groups(table, covariate)` is that of the rows without a value."""
+    return label == _unknown(table, covariate)
+
+
+def _unknown(table: pd.DataFrame, covariate: str) -> str:
+    names = [_covariate_and_rule(table, factor)[0] for factor in _factors(table, covariate)]
+    return f"{'*'.join(names)} {UNKNOWN}"
+
+
+def _factors(table: pd.DataFrame, covariate: str) -> list[str]:
+    if covariate in table.columns:
+        return [covariate]
+    return [factor.strip() for factor in covariate.split("*")]
 
 
 def _labels(table: pd.DataFrame, wanted: str) -> tuple[pd.Series, list[str], str]:
@@ -62,6 +73,8 @@ def _labels(table: pd.DataFrame, wanted: str) -> tuple[pd.Series, list[str], str
     covariate, rule = _covariate_and_rule(table, wanted)
     column = _years(table[covariate]) if covariate.lower() == "age" else table[covariate]
     numeric = pd.to_numeric(column, errors="coerce")
+    infinite = numeric.isin((np.inf, -np.inf))
+    numeric, column = numeric.mask(infinite), column.mask(infinite)
     is_number = bool(numeric.notna().sum() == column.notna().sum()) and column.dtype != bool
     is_number = is_number and bool(column.notna().any())
     if rule.isdigit():
@@ -117,14 +130,29 @@ def _bands(values: pd.Series, edges: tuple[float, ...]) -> pd.Series:
 
 def _quantiles(values: pd.Series, count: int) -> pd.Series:
     edges = np.unique(values.quantile(np.linspace(0, 1, count + 1)).to_numpy())
-    names = [f"{a:.4g} to {b:.4g}" for a, b in pairwise(edges)]
-    if len(set(names)) < len(names) or len(names) < 2:
+    if len(edges) < 3:
         return _by_value(values)
+    names = [f"{a} to {b}" for a, b in pairwise(_written(edges, 4))]
     return pd.cut(values, edges, labels=names, include_lowest=True).astype("string")
 
 
 def _by_value(values: pd.Series) -> pd.Series:
-    return values.map(lambda v: f"{v:g}", na_action="ignore").astype("string")
+    known = values.dropna().unique()
+    return values.map(dict(zip(known, _written(known, 6), strict=True))).astype("string")
+
+
+def _written(values: Sequence[float] | np.ndarray, digits: int) -> list[str]:
+    """Numbers as text, no two alike: whole ones in full, others with `digits` or as many more as it takes.
+
+    >>> _written([1000001, 20240131, 0.5], 4), _written([0.12341, 0.12342], 4)
+    (['1000001', '20240131', '0.5'], ['0.12341', '0.12342'])
+    """
+    numbers = [float(v) for v in values]
+    for count in range(digits, 18):
+        names = [f"{v:.0f}" if v.is_integer() and abs(v) < 1e15 else f"{v:.{count}g}" for v in numbers]
+        if len(set(names)) == len(set(numbers)):
+            break
+    return names
 
 
 def _natural_order(labels: pd.Series, numeric: pd.Series | None) -> list[str]:

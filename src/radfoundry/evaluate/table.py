@@ -78,13 +78,20 @@ def evaluate(
         )  # fmt: skip
         table = table[~timed]
     for part in parts(table, threshold):
-        out += part_estimates(part, level=level, n_boot=n_boot, seed=seed)
+        whole = part_estimates(part, level=level, n_boot=n_boot, seed=seed)
+        out += whole
         wanted = HEADLINE if part.binary else HEADLINE_CLASSES
-        for covariate in subgroups:
+        scored = {e.name for e in whole} - {"prevalence"}  # what a group too small to judge lacks
+        missing = [name for name in wanted if name in scored]
+        for covariate in dict.fromkeys(subgroups):
             for name, mask in groups(part.rows, covariate).items():
                 label = f"{part.label}, {name}" if part.label else name
-                piece = make_part(part.rows[mask], part.model, part.target, label, threshold)
-                out += _subgroup(piece, part, wanted, min_n, level=level, n_boot=n_boot, seed=seed)
+                rows = part.rows[mask]
+                if rows["patient_id"].nunique() < min_n:
+                    out += _too_few(rows, part, label, missing, min_n, level)
+                    continue
+                piece = make_part(rows, part.model, part.target, label, threshold)
+                out += _subgroup(piece, part, wanted, level=level, n_boot=n_boot, seed=seed)
     return out
 
 
@@ -115,20 +122,20 @@ def labelled(estimate: Estimate, part: Part) -> Estimate:
     return replace(estimate, model=part.model, target=part.target, subgroup=part.label)
 
 
-def _subgroup(
-    piece: Part, whole: Part, wanted: Sequence[str], min_n: int, *, level: float, n_boot: int, seed: int
+def _too_few(
+    rows: pd.DataFrame, part: Part, label: str, names: Sequence[str], min_n: int, level: float
 ) -> list[Estimate]:
-    if piece.n_patients < min_n:
-        has = f"{piece.n} cases" + ("" if piece.n_patients == piece.n else f" of {piece.n_patients} patients")
-        note = f"too few: {has}, at least {min_n} asked for"
-        possible = metric_values(whole, np.ones((whole.n_patients, 1)))
-        names = [n for n in wanted if n in possible]
-        return [
-            labelled(
-                Estimate(n, math.nan, level=level, n=piece.n, n_clusters=piece.n_patients, note=note), piece
-            )
-            for n in names
-        ]
+    """NaN with a note for each name; `rows` are not made a part, as an identifier has thousands of groups."""
+    n, patients = rows["case_id"].nunique(), rows["patient_id"].nunique()
+    has = f"{n} cases" + ("" if patients == n else f" of {patients} patients")
+    none = Estimate("", math.nan, level=level, n=n, n_clusters=patients, target=part.target, subgroup=label,
+                    model=part.model, note=f"too few: {has}, at least {min_n} asked for")  # fmt: skip
+    return [replace(none, name=name) for name in names]
+
+
+def _subgroup(
+    piece: Part, whole: Part, wanted: Sequence[str], *, level: float, n_boot: int, seed: int
+) -> list[Estimate]:
     found = part_estimates(
         replace(piece, classes=whole.classes), level=level, n_boot=n_boot, seed=seed, only=wanted
     )

@@ -196,7 +196,7 @@ def survival(table: pd.DataFrame, notes: list[str]) -> pd.DataFrame:
             table[column] = numbers(table, column, allow_nan=True, what="a number")
             unknown |= rows & table[column].isna()
         _times(table, f"time:{name}", rows & ~unknown)
-        _events(table, f"event:{name}", rows & ~unknown)
+        _events(table, f"event:{name}", rows & ~unknown, notes)
     if unknown.any():
         many, first = int(unknown.sum()), row_of(table, unknown)
         notes.append(f"{many} rows without a time or an event were left out (first: row {first})")
@@ -217,12 +217,12 @@ def _times(table: pd.DataFrame, column: str, rows: pd.Series) -> None:
         )
 
 
-def _events(table: pd.DataFrame, column: str, rows: pd.Series) -> None:
-    codes = table.loc[rows, column]
-    if len(codes) and set(codes) <= {1, 2} and 2 in set(codes):
-        raise TableError(
-            f"column {column!r} is coded 1 and 2. If 2 means the event and 1 censored, as in the lung data "
-            "of R, subtract 1. Our code: 0 censored, 1 the event, 2 and more competing events"
+def _events(table: pd.DataFrame, column: str, rows: pd.Series, notes: list[str]) -> None:
+    codes = set(table.loc[rows, column])
+    if 2 in codes and codes <= {1, 2}:
+        notes.append(
+            f"column {column!r}: nobody is censored (0), and some are coded 2. If 2 means the event and 1 "
+            "censored, as in the lung data of R, subtract 1"
         )
     wrong = rows & ~(table[column].ge(0) & (table[column] % 1 == 0))
     if wrong.any():

@@ -33,7 +33,7 @@ from radfoundry.adapt.mlp import BalancedEpochMLP
 from radfoundry.adapt.prior import AtTrainingPrevalence
 from radfoundry.audit import audit
 from radfoundry.errors import InputError
-from radfoundry.predictions import read_predictions
+from radfoundry.predictions import is_survival, read_predictions
 from radfoundry.splits import Fold
 from radfoundry.studies import evidence, inputs
 from radfoundry.studies.inputs import Labelled
@@ -209,6 +209,13 @@ def _theirs(config: Config, development: Labelled, repeats: Sequence[int]) -> li
         table = read_predictions(path)
         if "target" in table and development.target in set(table["target"]):
             table = table[table["target"] == development.target]
+        timed = is_survival(table)
+        if timed.all():
+            raise InputError(
+                f"{path}: its rows predict a time to an event, not {development.target}. Give scores of the "
+                "label"
+            )
+        table = table[~timed]
         joined = ours.merge(table[["case_id", "score", "model"]].astype({"case_id": str}), on="case_id")
         if joined.empty:
             raise InputError(

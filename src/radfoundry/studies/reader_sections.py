@@ -338,7 +338,7 @@ def _kappa(run: Run, found: ReaderKappa, reads: Reads) -> None:
     run.section(
         "Agreement: kappa", kind="table", key="kappa", columns=["", *reads.modalities, *names],
         rows=body,
-        caption="Of decisions unless it says ratings; 0 is chance. Intervals by bootstrap of readers and cases.",
+        caption="Of decisions unless it says ratings; 0 is chance. Bootstrap of readers and cases.",
     )  # fmt: skip
 
 

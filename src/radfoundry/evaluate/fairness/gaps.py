@@ -27,6 +27,7 @@ from radfoundry.evaluate.fairness.permutation import Cells, Contrasts, Values
 from radfoundry.evaluate.parts import Part, parts
 from radfoundry.evaluate.resample import percentile
 from radfoundry.evaluate.subgroups import groups as subgroups
+from radfoundry.evaluate.subgroups import is_unknown
 from radfoundry.predictions import validate
 from radfoundry.types import Estimate
 
@@ -35,6 +36,7 @@ OF_ALL = ("selection_rate", "observed_minus_expected")
 METRICS = (*GIVEN_CLASS, *OF_ALL)
 SPREAD, REST = "highest minus lowest", "against the rest"
 POWER = 0.8
+MOST_GROUPS = 100
 NOT_TOLD = "not distinguishable with this n"
 
 
@@ -162,6 +164,7 @@ def fairness(
     without a value are a group of the estimates, and of no gap. The rest of a group is the mean of the other
     groups, weighted as they count; for AUCs pairs are compared within a group only. p: permutation; Holm and
     Benjamini-Hochberg within a model, metric and kind of gap, over targets, splits, covariates and groups.
+    A covariate with more than 100 groups is left out with a note: it looks like an identifier.
     Raises TableError when the table is wrong or lacks a covariate.
     """
     table = validate(df)
@@ -194,7 +197,16 @@ def _judge(
     if not part.binary:
         return Fairness(notes=[f"{part.target}: gaps need a target of two classes; this one has several"])
     out = Fairness()
-    found = {c: by_group.split(part, c, threshold) for c in dict.fromkeys(covariates)}
+    found = {}
+    for covariate in dict.fromkeys(covariates):
+        many = sum(not is_unknown(part.rows, covariate, name) for name in subgroups(part.rows, covariate))
+        if many > MOST_GROUPS:
+            out.notes.append(
+                f"{covariate}: {many} groups, more than {MOST_GROUPS}: it looks like an identifier, so no "
+                "gaps. Merge its values, or ask for quantiles"
+            )
+        else:
+            found[covariate] = by_group.split(part, covariate, threshold)
     whole = [by_group.whole(part)]
     draws = by_group.draws(part, {**found, "": whole}, n_boot, seed)
     out.estimates.extend(by_group.estimates(whole, draws, level, seed, 0, 1))

@@ -114,7 +114,8 @@ def split(part: Part, covariate: str, threshold: float | None) -> list[Group]:
         piece = make_part(part.rows[mask], part.model, part.target, label, threshold)
         piece = replace(piece, classes=part.classes)
         where = patients.get_indexer(np.unique(piece.rows["patient_id"].to_numpy()))
-        out.append(Group(name, piece, where, is_unknown(name), decided, part.is_probability))
+        unknown = is_unknown(part.rows, covariate, name)
+        out.append(Group(name, piece, where, unknown, decided, part.is_probability))
     return out
 
 

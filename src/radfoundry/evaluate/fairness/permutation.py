@@ -59,7 +59,7 @@ class Cells:
 
     def observed(self) -> np.ndarray:
         """The labels as they are, (cells, 1)."""
-        return self.group.astype(np.int8)[:, None]
+        return self.group.astype(_kind(self.k))[:, None]
 
     def shuffled(self, n: int, rng: np.random.Generator, *, by_class: bool) -> Iterator[np.ndarray]:
         """Blocks of permuted labels (cells, draws), `n` draws in all; within strata where `by_class`."""
@@ -67,7 +67,7 @@ class Cells:
         members = [np.flatnonzero(strata == s) for s in np.unique(strata)]
         for start in range(0, n, BLOCK):
             size = min(BLOCK, n - start)
-            labels = np.empty((len(self.group), size), np.int8)
+            labels = np.empty((len(self.group), size), _kind(self.k))
             for rows in members:
                 labels[rows] = _dealt(self.group[rows], self.k, size, rng)
             yield labels
@@ -82,7 +82,12 @@ def _dealt(labels: np.ndarray, k: int, draws: int, rng: np.random.Generator) -> 
     keys = rng.integers(0, 2**32, size=(draws, len(labels)), dtype=np.uint32)
     keys = (keys & ~low) | labels.astype(np.uint32)
     keys.sort(axis=1)
-    return (keys & low).astype(np.int8).T
+    return (keys & low).astype(_kind(k)).T
+
+
+def _kind(k: int) -> type[np.signedinteger]:
+    """The smallest integers that number k groups."""
+    return np.int8 if k <= 128 else np.int32
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from radfoundry.errors import InputError, NotEnoughData, TableError
 from radfoundry.evaluate.parts import Part, make_part
 from radfoundry.evaluate.subgroups import groups, is_unknown
 from radfoundry.evaluate.table import part_estimates
-from radfoundry.predictions import validate
+from radfoundry.predictions import is_survival, validate
 from radfoundry.types import Estimate
 
 Equal = Literal["sensitivity", "fpr"]
@@ -83,11 +83,9 @@ def group_thresholds(
     if at is not None and not 0 < at < 1:
         raise InputError(f"the {equal} to reach must lie between 0 and 1, not {at}")
     table = validate(df)
-    known = sorted(map(str, table["split"].dropna().unique())) if "split" in table else []
     for name in (chosen_on, judged_on):
-        if name not in known:
-            has = f"it has {', '.join(known)}" if known else "the table has no such column"
-            raise TableError(f"no rows with {name!r} in column 'split': {has}. Mark the rows to choose on")
+        check_split(table, name)
+    table = table[~is_survival(table)]
     out: list[GroupThreshold] = []
     for _, rows in table.groupby(["model", "target"], sort=False):
         out += _one(
@@ -96,6 +94,20 @@ def group_thresholds(
     if not out:
         raise NotEnoughData(f"no group of {covariate!r} has {min_class} patients of the class that decides")
     return out
+
+
+def check_split(table: pd.DataFrame, name: str) -> None:
+    """TableError where no row with a label (a time to an event has none) is of a split."""
+    labelled = table[~is_survival(table)]
+    if labelled.empty:
+        raise TableError(
+            "every row predicts a time to an event: thresholds of groups need a target of two classes. "
+            "Groups of low and high risk: --cutoff, cutoff= in Python"
+        )
+    known = sorted(map(str, labelled["split"].dropna().unique())) if "split" in labelled else []
+    if name not in known:
+        has = f"it has {', '.join(known)}" if known else "the table has no such column"
+        raise TableError(f"no rows with {name!r} in column 'split': {has}. Mark the rows to choose on")
 
 
 def _one(
@@ -111,7 +123,8 @@ def _one(
         fit, test = (held[held["split"].astype(str) == s] for s in (chosen_on, judged_on))
         decides = fit[pd.to_numeric(fit["y_true"]) == label]
         patients = decides["patient_id"].nunique()
-        if is_unknown(name) or patients < min_class or test["patient_id"].nunique() < min_class:
+        fewest = min(patients, test["patient_id"].nunique())
+        if is_unknown(rows, covariate, name) or fewest < min_class:
             continue
         cut = _threshold(decides["score"].to_numpy(float), goal, equal)
         judge = partial(part_estimates, level=level, n_boot=n_boot, seed=seed, only=JUDGED)

@@ -1,8 +1,8 @@
 """Time to an event: curves, tests, how well a score tells who fails first and when, and what it adds.
 
 `evaluate_survival` judges a prediction table. The parts: `curves` (Kaplan-Meier, log-rank, competing risks),
-`accuracy` (C-indices, AUC at a time) on `ranks`, `calibration` (Brier scores, calibration at a horizon) and
-`models` (Cox regression, added value).
+`accuracy` (C-indices, AUC at a time) on `ranks`, `calibration` (Brier scores, calibration at a horizon),
+`cutoffs` (groups of risk) and `models` (Cox regression, added value).
 """
 
 from __future__ import annotations
@@ -19,14 +19,9 @@ from radfoundry.evaluate.survival.curves import (
     quantile_time,
     survival_at,
 )
+from radfoundry.evaluate.survival.cutoffs import RiskGroups, risk_groups
 from radfoundry.evaluate.survival.models import added_value, cox, likelihood_ratio
-from radfoundry.evaluate.survival.table import (
-    RiskGroups,
-    compare_models,
-    evaluate_survival,
-    risk_groups,
-    survival_parts,
-)
+from radfoundry.evaluate.survival.table import compare_models, evaluate_survival, survival_parts
 
 __all__ = [
     "RiskGroups", "aalen_johansen", "added_value", "at_risk", "auc_at", "auc_curve", "brier",

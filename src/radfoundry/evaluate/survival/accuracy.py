@@ -4,6 +4,10 @@ Scores are out of sample, higher is worse; (n,) for one score a case or (n, repe
 cross-validation, over which the mean is taken. Patients are resampled, not rows. Sources: Harrell 1982 with
 infinitesimal jackknife; Uno et al., Stat Med 2011;30:1105; Uno et al., JASA 2007;102:527 and Hung and Chiang
 2010 (cumulative/dynamic AUC, weights of inverse probability of censoring, IPCW).
+
+An event at t is weighted by 1 / G(t-), the chance to be uncensored just before t; who was followed beyond a
+horizon h by 1 / G(h). scikit-survival takes G(t) for events as well: the same where nobody is censored at the
+time of an event, and too large a weight where times are rounded to months.
 """
 
 from __future__ import annotations
@@ -102,8 +106,8 @@ def uno_c(
 ) -> Estimate:  # fmt: skip
     """Uno's C: pairs weighted by the inverse squared chance to be uncensored, events before `tau` alone.
 
-    tau: default the time from which nobody could be seen uncensored any more. Censoring is taken as
-    independent of the score, and is estimated anew in every draw of patients. Raises as `harrell_c`.
+    tau: default just beyond the last event. Weights are 1 / G(t-)^2. Censoring is taken as independent of the
+    score, and is estimated anew in every draw of patients. Raises as `harrell_c`.
     """
     data = followed(time, event, patient)
     columns = columns_of(score, data.n)
@@ -118,10 +122,8 @@ def uno_c(
 
 
 def last_weighted(data: Followed) -> float:
-    """Just beyond the last event whose chance to be uncensored is above zero."""
-    censoring = Censoring(data.time, data.event)
-    able = (data.event == 1) & (censoring.plain[censoring.where] > 0)
-    return float(np.nextafter(data.time[able].max(), np.inf)) if able.any() else float(data.time.max())
+    """Just beyond the last event: whoever has one had a chance above zero to be uncensored until then."""
+    return float(np.nextafter(data.time[data.event == 1].max(), np.inf))
 
 
 def _drawn(
@@ -134,10 +136,10 @@ def _drawn(
     def value(weight: np.ndarray) -> np.ndarray:
         if tau is None:
             return np.mean([p.concordance(weight) for p in pairs], axis=0)
-        kept = censoring.kept(weight)
+        until = censoring.until(censoring.kept(weight))
         found = []
         for p in pairs:
-            chance = kept[censoring.where[p.cases]]
+            chance = until[p.cases]
             early = (data.time[p.cases] < tau)[:, None] & (chance > 0)
             by_case = np.where(early, 1 / np.where(chance > 0, chance, 1.0) ** 2, 0.0)
             found.append(p.concordance(weight, by_case))
@@ -247,8 +249,8 @@ def unusable(data: Followed, horizon: float) -> str | None:
 
 
 def case_weights(censoring: Censoring, kept: np.ndarray, data: Followed, horizon: float) -> np.ndarray:
-    """(n, draws) inverse chance to be uncensored, of those with the event by the horizon; else 0."""
-    chance = kept[censoring.where]
+    """(n, draws) 1 / G(t-) of those with the event at t by the horizon; else 0. kept: of `Censoring`."""
+    chance = censoring.until(kept)
     early = ((data.time <= horizon) & (data.event == 1))[:, None] & (chance > 0)
     return np.where(early, 1 / np.where(chance > 0, chance, 1.0), 0.0)
 

@@ -1,7 +1,8 @@
 """Are predicted survival probabilities true: Brier scores and calibration at a horizon.
 
 survival: (n,) or (n, repeats) predicted probability to be free of the event beyond the horizon, out of
-sample. Censored cases enter by weights of inverse probability of censoring (IPCW). Sources: Graf et al., Stat
+sample. Censored cases enter by weights of inverse probability of censoring (IPCW): 1 / G(t-) of an event at
+t, 1 / G(h) of those followed beyond the horizon h, so that the mean weight is 1. Sources: Graf et al., Stat
 Med 1999;18:2529 (Brier); Austin, Harrell and van Klaveren, Stat Med 2020;39:2714 (calibration).
 """
 
@@ -107,8 +108,8 @@ def _beside(
     trivial = Estimate(f"{name}_trivial", float(value[1]), level=level, method="Kaplan-Meier of these cases",
                        n=data.n, n_clusters=data.g)  # fmt: skip
     skill = estimate_from_draws(
-        name.replace("brier", "brier_skill"), float(1 - value[0] / value[1]), 1 - draws[0] / draws[1], level,
-        data.n, data.g,
+        name.replace("brier", "brier_skill"), 1 - float(divide(value[0], value[1])),
+        1 - divide(draws[0], draws[1]), level, data.n, data.g,
     )  # fmt: skip
     return [replace(e, method=f"{method}; {e.method}") for e in (found,)] + [
         trivial, replace(skill, method=f"1 - Brier / Kaplan-Meier's; {skill.method}"),

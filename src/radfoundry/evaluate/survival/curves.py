@@ -160,8 +160,16 @@ def _by_patient(
     return out
 
 
+def check_horizon(horizon: float) -> float:
+    """A finite time of 0 or more; InputMismatch otherwise."""
+    if not 0 <= horizon < math.inf:
+        raise InputMismatch(f"horizon {horizon:g}: give a time of 0 or more, in the unit of the follow-up")
+    return float(horizon)
+
+
 def survival_at(curve: Curve, horizon: float, name: str = "survival") -> Estimate:
-    """The curve's value at a time; NaN with a note beyond the follow-up."""
+    """The curve's value at a time; NaN with a note beyond the follow-up. InputMismatch below time 0."""
+    horizon = check_horizon(horizon)
     base = Estimate(f"{name}@{horizon:g}", math.nan, level=curve.level, method=curve.method, n=curve.n,
                     n_clusters=curve.n_clusters)  # fmt: skip
     if horizon > curve.last and curve.value[-1] != 0:
@@ -203,11 +211,14 @@ def _first(time: np.ndarray, line: np.ndarray, q: float) -> float:
     return float(time[i])
 
 
-def follow_up(time: Any, event: Any, *, level: float = 0.95) -> Estimate:
-    """Median follow-up by reverse Kaplan-Meier: events count as the end of observation."""
+def follow_up(time: Any, event: Any, patient: Any = None, *, level: float = 0.95) -> Estimate:
+    """Median follow-up by reverse Kaplan-Meier: events count as the end of observation.
+
+    patient: as in `kaplan_meier`.
+    """
     time, event = check_times(time, event)
-    return replace(quantile_time(kaplan_meier(time, 1 - event, level=level), name="median_follow_up"),
-                   method="reverse Kaplan-Meier, log-log band")  # fmt: skip
+    found = quantile_time(kaplan_meier(time, 1 - event, patient, level=level), name="median_follow_up")
+    return replace(found, method=f"reverse {found.method}")
 
 
 def at_risk(time: Any, grid: Sequence[float] | np.ndarray) -> np.ndarray:
@@ -218,6 +229,16 @@ def at_risk(time: Any, grid: Sequence[float] | np.ndarray) -> np.ndarray:
     """
     ordered = np.sort(np.asarray(time, float))
     return len(ordered) - np.searchsorted(ordered, np.asarray(grid, float), "left")
+
+
+def p_words(p: float) -> str:
+    """A p-value in a sentence.
+
+    >>> p_words(0.04), p_words(0.000001)
+    ('p = 0.04', 'p < 0.0001')
+    """
+    text = format_p(p)
+    return f"p < {text[1:]}" if text.startswith("<") else f"p = {text}"
 
 
 @dataclass(frozen=True)
@@ -239,14 +260,14 @@ class LogRank:
     def __str__(self) -> str:
         each = "; ".join(f"{g}: {o:g} observed, {e:.1f} expected, n = {s}" for g, o, e, s in
                          zip(self.groups, self.observed, self.expected, self.sizes))  # fmt: skip
-        corrected = f", Holm p = {format_p(self.p_holm)}" if math.isfinite(self.p_holm) else ""
+        corrected = f", Holm {p_words(self.p_holm)}" if math.isfinite(self.p_holm) else ""
         within = f", {self.strata} strata" if self.strata > 1 else ""
-        test = f"chi-square {self.statistic:.2f} on {self.df} df, p = {format_p(self.p)}{corrected}{within}"
+        test = f"chi-square {self.statistic:.2f} on {self.df} df, {p_words(self.p)}{corrected}{within}"
         return f"log-rank {test} ({each})" + (f"; {self.note}" if self.note else "")
 
 
 def logrank(time: Any, event: Any, group: Any, strata: Any = None, *, few: int = 5) -> LogRank:
-    """Log-rank test of two or more groups (n,), within strata (n,) where given.
+    """Log-rank test of two or more groups (n,), within strata (n,) where given; one row a patient.
 
     A group of fewer than `few` cases is named in the note: the chi-square law is rough there. Raises
     InputMismatch for unequal lengths, NotEnoughData for a single group or without an event.
@@ -336,9 +357,10 @@ def aalen_johansen(time: Any, event: Any, cause: int = 1, *, level: float = 0.95
     before = np.concatenate([[1.0], s[:-1]])
     f = np.cumsum(before * d1 / risk)
     se = np.sqrt(np.maximum(_incidence_variance(f, before, dead, d1, risk), 0.0))
+    inner = (f > 0) & (f < 1 - 1e-12)  # a sum of shares may miss 1 by rounding
     with np.errstate(divide="ignore", invalid="ignore"):
-        around = z_of(level) * se / (f * np.log(f))
-        low, high = (np.where((f > 0) & (f < 1), f ** np.exp(side * around), f) for side in (-1, 1))
+        around = np.where(inner, z_of(level) * se / (f * np.log(f)), 0.0)
+        low, high = (np.where(inner, f ** np.exp(side * around), f) for side in (-1, 1))
     low, high = np.minimum(low, high), np.maximum(low, high)
     return Curve(_from_zero(0, at), _from_zero(0, f), _from_zero(0, low), _from_zero(0, high),
                  _from_zero(len(time), risk), _from_zero(0, d1), _from_zero(0, dead - d1 + censored),

@@ -17,9 +17,9 @@ import pandas as pd
 from scipy import stats
 
 from radfoundry.errors import InputMismatch, NotEnoughData, TableError
-from radfoundry.evaluate.compare import Comparison, format_p, holm
+from radfoundry.evaluate.compare import Comparison, holm
 from radfoundry.evaluate.survival.accuracy import columns_of, compare_c, followed
-from radfoundry.evaluate.survival.curves import check_times, need_events
+from radfoundry.evaluate.survival.curves import check_times, need_events, p_words
 from radfoundry.optional import require
 from radfoundry.registry import nearest
 from radfoundry.splits import kfold
@@ -124,8 +124,8 @@ class CoxFit:
         lines = [str(e) for e in self.estimates]
         for name, row in self.proportional.iterrows():
             if row["p_holm"] < 0.05:
-                lines.append(f"{name}: the hazard ratio changes over time (Schoenfeld, Holm p = "
-                             f"{format_p(row['p_holm'])}); read it as an average")  # fmt: skip
+                lines.append(f"{name}: the hazard ratio changes over time (Schoenfeld, Holm "
+                             f"{p_words(row['p_holm'])}); read it as an average")  # fmt: skip
         return "\n".join([*lines, f"n = {self.n}, {self.events} events", *self.notes])
 
 
@@ -142,7 +142,7 @@ class LikelihoodRatio:
 
     def __str__(self) -> str:
         note = f"; {self.note}" if self.note else ""
-        return (f"likelihood ratio chi-square {self.statistic:.2f} on {self.df} df, p = {format_p(self.p)} "
+        return (f"likelihood ratio chi-square {self.statistic:.2f} on {self.df} df, {p_words(self.p)} "
                 f"(n = {self.n}, {self.events} events{note})")  # fmt: skip
 
 
@@ -211,7 +211,7 @@ def _hazard_ratios(fitter: Any, level: float, n: int, patients: int, penalty: fl
             method,
             n,
             patients,
-            note=said or f"p = {format_p(float(p))}",
+            note=said or p_words(float(p)),
         )
         for (name, b), (low, high), p in zip(fitter.params_.items(), limits, ps)
     ]

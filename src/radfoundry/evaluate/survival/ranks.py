@@ -111,6 +111,14 @@ class Censoring:
         """(times, draws) chance to be uncensored beyond each time. weight: (n, draws)."""
         return self._product(weight, self._lost, self._dead)
 
+    def until(self, kept: np.ndarray) -> np.ndarray:
+        """(n, draws) chance to be uncensored just before each row's own time, G(t-), from `kept`.
+
+        Who has the event at t was not censored before t. A censoring at t itself is later than an event of
+        that time, so it does not count: with G(t) the weights of rounded times would add up to more than n.
+        """
+        return np.concatenate([np.ones((1, kept.shape[1]), kept.dtype), kept[:-1]])[self.where]
+
     def survival(self, weight: np.ndarray) -> np.ndarray:
         """(times, draws) Kaplan-Meier survival after each time."""
         return self._product(weight, self._dead, None)

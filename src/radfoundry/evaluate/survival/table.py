@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from radfoundry.errors import InputMismatch, NotEnoughData, Notice, TableError
-from radfoundry.evaluate.compare import Comparison, format_p
+from radfoundry.evaluate.compare import Comparison
 from radfoundry.evaluate.subgroups import groups
 from radfoundry.evaluate.survival.accuracy import (
     Kind,
@@ -29,26 +29,34 @@ from radfoundry.evaluate.survival.accuracy import (
 from radfoundry.evaluate.survival.calibration import brier, calibration_at
 from radfoundry.evaluate.survival.curves import (
     aalen_johansen,
+    check_horizon,
     follow_up,
     kaplan_meier,
     logrank,
+    p_words,
     quantile_time,
     survival_at,
+)
+from radfoundry.evaluate.survival.cutoffs import (
+    FORCED,
+    REFUSED,
+    TRAINING,
+    Cutoff,
+    RiskGroups,
+    check_cutoff,
+    joined,
+    risk_groups,
 )
 from radfoundry.evaluate.survival.models import cox
 from radfoundry.optional import available
 from radfoundry.predictions import horizon_columns, is_survival, survival_targets, validate
 from radfoundry.types import Estimate
 
-TRAINING = ("train", "training")
 FEW_EVENTS = 10
-REFUSED = (
-    "these scores were fitted on the cases they would be judged on (split {split!r}): the result would be "
-    "optimistic. Judge out-of-fold or held-out scores, or force it with in_sample=True, which every estimate "
-    "will say"
-)
-FORCED = "fitted on these same cases: optimistic"
-Cutoff = float | str | None
+RATIO = "hazard_ratio:high risk"
+AS_CENSORED = "other causes count as censored"
+INDEPENDENT = "rows of one patient taken as independent"
+NO_UNO = "not given: its weights would take the other causes as censored"
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,15 @@ class SurvivalPart:
     def patient(self) -> np.ndarray:
         return self.rows["patient_id"].to_numpy(str)
 
+    @property
+    def n_patients(self) -> int:
+        return int(self.rows["patient_id"].nunique())
+
+    @property
+    def clustered(self) -> bool:
+        """Whether any patient owns several rows."""
+        return self.n_patients < len(self.rows)
+
     def only(self, mask: np.ndarray, label: str) -> SurvivalPart:
         """The rows of `mask` (n,), under a name."""
         survival = {h: s[mask] for h, s in self.survival.items()}
@@ -108,20 +125,23 @@ def evaluate_survival(
     subgroups: covariates; below `min_n` patients a note stands instead of a value. competing: events of 2 and
     more are other causes; then incidence is Aalen and Johansen's, and no AUC or Brier score is given. Rows of
     split train are left out aloud, and refused where there are no others, unless `in_sample`, which every
-    estimate then says. What cannot be had is NaN with a note. Raises TableError where the table is wrong.
+    estimate then says. What cannot be had, a cut-off that leaves one group too, is NaN with a note. Raises
+    TableError where the table is wrong, InputMismatch for a horizon below 0 or a cut-off that means nothing.
     """
     out: list[Estimate] = []
+    horizons = [check_horizon(h) for h in horizons]
+    check_cutoff(cutoff)
     for part in survival_parts(table, in_sample=in_sample):
         at = tuple(sorted({float(h) for h in horizons})) or tuple(part.survival)
         _declared(part, competing)
         found = _labelled(_whole(part, at, competing, level=level, n_boot=n_boot, seed=seed), part)
-        for covariate in subgroups:
+        for covariate in dict.fromkeys(subgroups):
             for name, mask in groups(part.rows, covariate).items():
                 piece = part.only(mask, name)
                 found += _labelled(_piece(piece, at, competing, level, min_n), piece)
         if cutoff is not None:
             found += _by_cutoff(part, cutoff, at, level, min_n, competing)
-        out += [replace(e, note=_joined(FORCED, e.note)) for e in found] if part.in_sample else found
+        out += [replace(e, note=joined(FORCED, e.note)) for e in found] if part.in_sample else found
     return out
 
 
@@ -189,19 +209,23 @@ def _part(
 
 
 def _declared(part: SurvivalPart, competing: bool) -> None:
-    if not competing and (part.event > 1).any():
+    if competing or not (part.event > 1).any():
+        return
+    column = f"event:{part.target}"
+    if set(part.event) <= {1, 2}:
         raise TableError(
-            f"column 'event:{part.target}' holds {int(part.event.max())}: an event of another cause. Declare "
-            "competing risks (competing=True), or code those cases 0 or 1 and say why"
+            f"column {column!r} is coded 1 and 2. If 2 means the event and 1 censored, as in the lung data "
+            "of R, subtract 1. If 2 is another cause and nobody is censored, declare competing risks "
+            "(competing=True, --competing)"
         )
+    raise TableError(
+        f"column {column!r} holds {int(part.event.max())}: an event of another cause. Declare competing "
+        "risks (competing=True, --competing), or code those cases 0 or 1 and say why"
+    )
 
 
 def _labelled(found: Sequence[Estimate], part: SurvivalPart) -> list[Estimate]:
     return [replace(e, model=part.model, target=part.target, subgroup=part.label) for e in found]
-
-
-def _joined(*notes: str | None) -> str | None:
-    return "; ".join(n for n in notes if n) or None
 
 
 def _whole(
@@ -218,8 +242,7 @@ def _whole(
         ]
     out.append(_c(part, event, level, competing))
     if competing:
-        why = "not given: its weights would take the other causes as censored"
-        return out + [_none(part, name, level, why) for name in ("c_uno", *(f"auc@{h:g}" for h in at))]
+        return out + [_none(part, name, level, NO_UNO) for name in ("c_uno", *(f"auc@{h:g}" for h in at))]
     given: dict[str, Any] = {"level": level, "n_boot": n_boot}
     who = part.patient
     try:
@@ -242,24 +265,25 @@ def _constant(part: SurvivalPart, name: str) -> Estimate:
 
 
 def _none(part: SurvivalPart, name: str, level: float, note: str) -> Estimate:
-    n, patients = len(part.rows), int(part.rows["patient_id"].nunique())
-    return Estimate(name, math.nan, level=level, n=n, n_clusters=patients, note=note)
+    return Estimate(name, math.nan, level=level, n=len(part.rows), n_clusters=part.n_patients, note=note)
 
 
 def _described(part: SurvivalPart, at: Sequence[float], competing: bool, level: float) -> list[Estimate]:
     """Events, follow-up, and how many are free of the event; nothing of the score."""
-    event, n, patients = part.event, len(part.rows), int(part.rows["patient_id"].nunique())
+    event, n, patients = part.event, len(part.rows), part.n_patients
+    who = part.patient if part.clustered else None
     deaths = int((event == 1).sum())
     words = f"{int((event == 0).sum())} censored" + (
         f", {int((event > 1).sum())} of other causes" if competing else "")  # fmt: skip
     out = [Estimate("events", float(deaths), level=level, n=n, n_clusters=patients, note=words),
-           follow_up(part.time, (event > 0).astype(int), level=level)]  # fmt: skip
+           follow_up(part.time, (event > 0).astype(int), who, level=level)]  # fmt: skip
     if competing:
         if deaths:
-            curve = aalen_johansen(part.time, event, level=level)
-            out += [survival_at(curve, h, "cumulative_incidence") for h in at]
+            curve = replace(aalen_johansen(part.time, event, level=level), n_clusters=patients)
+            found = [survival_at(curve, h, "cumulative_incidence") for h in at]
+            doubt = INDEPENDENT if part.clustered else None
+            out += [replace(e, note=joined(e.note, doubt)) for e in found]
         return out
-    who = None if patients == n else part.patient
     curve = kaplan_meier(part.time, event, who, level=level)
     return [*out, quantile_time(curve), *(survival_at(curve, h) for h in at)]
 
@@ -270,15 +294,15 @@ def _c(part: SurvivalPart, event: np.ndarray, level: float, competing: bool) -> 
     except NotEnoughData as reason:
         return _none(part, "c_harrell", level, f"not defined: {reason}")
     doubt = "below one half: is a higher score worse?" if found.high < 0.5 else None
-    causes = "other causes count as censored" if competing else None
-    return replace(found, note=_joined(found.note, doubt, causes))
+    causes = AS_CENSORED if competing else None
+    return replace(found, note=joined(found.note, doubt, causes))
 
 
 def _piece(
     part: SurvivalPart, at: Sequence[float], competing: bool, level: float, min_n: int
 ) -> list[Estimate]:
     """A subgroup: description and Harrell's C."""
-    patients = int(part.rows["patient_id"].nunique())
+    patients = part.n_patients
     stem = "cumulative_incidence" if competing else "survival"
     if patients < min_n:
         note = f"too few: {len(part.rows)} cases of {patients} patients, at least {min_n} asked for"
@@ -291,73 +315,10 @@ def _piece(
         return [*found, _none(part, "c_harrell", level, f"not defined: no event among {len(event)} cases")]
     c = _c(part, event, level, competing)
     few = f"{int(event.sum())} events only" if event.sum() < FEW_EVENTS else None
-    return [*found, replace(c, note=_joined(c.note, few))]
+    return [*found, replace(c, note=joined(c.note, few))]
 
 
 # --- groups of risk ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class RiskGroups:
-    """label: (n,) "low risk" or "high risk"; cut: the cut-off, or one a case; note: where it came from."""
-
-    label: np.ndarray
-    cut: float | np.ndarray
-    note: str
-
-
-def risk_groups(
-    score: Any, cutoff: float | str, *, training: Any = None, split: Any = None, in_sample: bool = False
-) -> RiskGroups:
-    """Groups of low and high risk (score >= cut-off) from out-of-sample scores (n,).
-
-    cutoff: a number fixed beforehand; "train:0.5", a quantile of the `training` scores; or "median" of the
-    judged scores themselves, which depends on them and says so. It is never chosen by the outcome. split:
-    (n,) what each case was to the model; training cases are refused unless `in_sample`.
-
-    >>> risk_groups([0.1, 0.9, 0.4], 0.4).label.tolist()
-    ['low risk', 'high risk', 'high risk']
-    """
-    score = np.asarray(score, float)
-    fitted = np.zeros(len(score), bool) if split is None else np.isin(
-        np.char.lower(np.broadcast_to(np.asarray(split, str), score.shape)), TRAINING)  # fmt: skip
-    if fitted.any() and not in_sample:
-        raise InputMismatch(REFUSED.format(split="train"))
-    cut, note = _cut(score, cutoff, training)
-    label = np.where(score >= cut, "high risk", "low risk")
-    if len(np.unique(label)) < 2:
-        raise NotEnoughData(f"all {len(score)} cases are of {label[0]}: {note}. Take another cut-off")
-    return RiskGroups(label, cut, _joined(note, FORCED if fitted.any() else None) or "")
-
-
-def _cut(score: np.ndarray, cutoff: float | str, training: Any) -> tuple[float, str]:
-    if isinstance(cutoff, str) and cutoff.startswith("train:"):
-        q = _share(cutoff.removeprefix("train:"), cutoff)
-        known = np.asarray([] if training is None else training, float)
-        if not len(known):
-            raise InputMismatch(
-                f"cut-off {cutoff!r} needs the training scores: rows of split train, or training="
-            )
-        cut = float(np.quantile(known, q))
-        return cut, f"cut-off {cut:.4g}, quantile {q:g} of {len(known)} training scores"
-    if cutoff == "median":
-        cut = float(np.median(score))
-        return cut, f"cut-off {cut:.4g}, the median of these same scores: it depends on the cases judged"
-    if isinstance(cutoff, str):
-        raise InputMismatch(
-            f"cut-off {cutoff!r}: give a number, 'train:0.5' (a training quantile) or 'median'"
-        )
-    return float(cutoff), f"cut-off {cutoff:.4g} as given"
-
-
-def _share(text: str, whole: str) -> float:
-    try:
-        q = float(text)
-    except ValueError:
-        q = math.nan
-    if not 0 < q < 1:
-        raise InputMismatch(f"cut-off {whole!r}: the quantile lies between 0 and 1, as in 'train:0.5'")
-    return q
 
 
 def _risk_groups(part: SurvivalPart, cutoff: float | str) -> RiskGroups:
@@ -375,35 +336,42 @@ def part_groups(part: SurvivalPart, cutoff: float | str) -> dict[str, np.ndarray
 def _by_cutoff(
     part: SurvivalPart, cutoff: float | str, at: Sequence[float], level: float, min_n: int, competing: bool
 ) -> list[Estimate]:
-    """Both groups described, and the hazard ratio between them with its log-rank test."""
-    found = _risk_groups(part, cutoff)
-    note = _joined(found.note, "first repeat" if part.score.shape[1] > 1 else None)
+    """Both groups described, and the hazard ratio between them with its log-rank test.
+
+    Where the scores of this model cannot be cut so, a hazard ratio of NaN with the reason: others can.
+    """
+    try:
+        found = _risk_groups(part, cutoff)
+    except (InputMismatch, NotEnoughData) as reason:
+        return _labelled([_none(part, RATIO, level, str(reason))], part)
+    note = joined(found.note, "first repeat" if part.score.shape[1] > 1 else None)
     out = []
     for name in ("low risk", "high risk"):
         piece = part.only(found.label == name, name)
         described = [e for e in _piece(piece, at, competing, level, min_n) if e.name != "c_harrell"]
-        out += _labelled([replace(e, note=_joined(e.note, note)) for e in described], piece)
+        out += _labelled([replace(e, note=joined(e.note, note)) for e in described], piece)
     event = (part.event == 1).astype(int)
     if not event.any():
         return out
     test = logrank(part.time, event, found.label)
-    words = f"log-rank chi-square {test.statistic:.2f}, p = {format_p(test.p)}"
-    return out + _labelled([_ratio(part, event, found.label, level, _joined(words, test.note, note))], part)
+    words = f"log-rank chi-square {test.statistic:.2f}, {p_words(test.p)}"
+    if part.clustered:
+        words = "no log-rank test: patients own several rows"
+    return out + _labelled([_ratio(part, event, found.label, level, joined(words, test.note, note))], part)
 
 
 def _ratio(
     part: SurvivalPart, event: np.ndarray, label: np.ndarray, level: float, note: str | None
 ) -> Estimate:
-    name = "hazard_ratio:high risk"
     if not available("lifelines"):
-        return _none(part, name, level, _joined(note, "no hazard ratio: lifelines is not installed") or "")
+        return _none(part, RATIO, level, joined(note, "no hazard ratio: lifelines is not installed") or "")
     data = pd.DataFrame({"t": part.time, "e": event, "high": (label == "high risk").astype(float),
                          "who": part.patient})  # fmt: skip
     try:
         found = cox(data, ["high"], time="t", event="e", patient="who", level=level).estimates[0]
     except NotEnoughData as reason:
-        return _none(part, name, level, _joined(note, str(reason)) or "")
-    return replace(found, name=name, note=note)
+        return _none(part, RATIO, level, joined(note, str(reason)) or "")
+    return replace(found, name=RATIO, note=note)
 
 
 # --- two models ----------------------------------------------------------------------------------------
@@ -411,12 +379,16 @@ def _ratio(
 
 def compare_models(
     table: pd.DataFrame, a: str, b: str, *, target: str | None = None, kind: Kind = "harrell",
-    tau: float | None = None, level: float = 0.95, n_boot: int = 2000, seed: int = 0,
+    tau: float | None = None, level: float = 0.95, n_boot: int = 2000, seed: int = 0, competing: bool = False,
 ) -> Comparison:  # fmt: skip
     """C of model `a` minus C of model `b` of one table, on the same cases; see `compare_c`.
 
-    Raises TableError where a model is absent, or the two do not score exactly the same cases.
+    competing: events of 2 and more are other causes; they count as censored in Harrell's C, which says so,
+    and Uno's is refused (InputMismatch). Raises TableError where a model is absent, where other causes are
+    not declared, and where the two do not score exactly the same cases with the same times and events.
     """
+    if competing and kind == "uno":
+        raise InputMismatch(f"Uno's C of competing risks is {NO_UNO}. Take Harrell's")
     checked = validate(table)
     names = survival_targets(checked)
     target = target or (names[0] if len(names) == 1 else None)
@@ -440,7 +412,15 @@ def compare_models(
             f"{a!r} scores {len(ids[0])} cases, {b!r} {len(ids[1])}, and not the same ones. Keep those that "
             "both scored"
         )
+    if not (np.array_equal(first.time, second.time) and np.array_equal(first.event, second.event)):
+        differ = int(((first.time != second.time) | (first.event != second.event)).sum())
+        raise TableError(
+            f"{a!r} and {b!r} have another time or event of {target!r} in {differ} cases. One case, one "
+            "follow-up: correct it"
+        )
+    _declared(first, competing)
     rng = np.random.default_rng(seed) if kind == "uno" else None
     result = compare_c(first.time, (first.event == 1).astype(int), first.score, second.score, first.patient,
                       kind=kind, tau=tau, level=level, n_boot=n_boot, rng=rng)  # fmt: skip
-    return replace(result, target=target, model_a=a, model_b=b)
+    note = joined(result.note, AS_CENSORED if competing and (first.event > 1).any() else None)
+    return replace(result, target=target, model_a=a, model_b=b, note=note)
