@@ -296,8 +296,8 @@ def added_value(
     together: (n,) an out-of-sample score of both, where there is one; else the two are weighed by a Cox model
     of their standardised values, cross-fitted by patient in `n_splits` folds, so that no case helps to weigh
     itself. Differences of C by bootstrap over patients; a score that is noise lowers C a little, since a
-    weight is estimated for it. Where patients own several rows the likelihood ratio takes them as independent,
-    and says so. Raises as `cox` and `compare_c`.
+    weight is estimated for it. Where patients own several rows the likelihood ratio takes these as
+    independent, and says so. Raises as `cox` and `compare_c`.
     """
     data = followed(time, event, patient, what="an added value")
     scores = {}
