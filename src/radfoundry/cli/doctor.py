@@ -34,6 +34,7 @@ PARTS: dict[str, tuple[str, str, str]] = {
     ),
     "nilearn": ("nilearn", "radfoundry[series]", "brain of the phantom MRI series"),
     "dcm2niix": ("dcm2niix", "radfoundry[series]", "NIfTI of BIDS trees"),
+    "lifelines": ("lifelines", "radfoundry[survival]", "Cox regression and log-rank tests"),
     "pylibjpeg": ("pylibjpeg", "radfoundry[compressed]", "compressed DICOM"),
 }
 

@@ -25,7 +25,6 @@ from radfoundry.registry import nearest
 from radfoundry.splits import kfold
 from radfoundry.types import Estimate
 
-HINT = "pip install 'lifelines>=0.30'"
 EVENTS_PER_COEFFICIENT = 10  # Peduzzi et al., J Clin Epidemiol 1995;48:1503
 
 
@@ -156,7 +155,7 @@ def cox(
     standardised covariates; intervals are then only descriptive. Raises NotEnoughData where the model does
     not converge, and says why it may be; TableError, InputMismatch for wrong columns.
     """
-    lifelines = require("lifelines", extra="survival", hint=HINT)
+    lifelines = require("lifelines", extra="survival")
     if not covariates:
         raise InputMismatch("a Cox model needs at least one covariate")
     t, e = check_times(table[time], table[event])
