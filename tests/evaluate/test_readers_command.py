@@ -109,6 +109,17 @@ def test_lists_are_written_without_the_truth(
     assert "is not empty" in capsys.readouterr().err
 
 
+def test_a_fault_of_the_cases_names_the_row_of_the_file_and_no_column_of_ours(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cases.csv").write_text("case_id,y_true\na,0\n,\nb,1\nb,0\n")
+    words = ["readers", "design", str(tmp_path / "cases.csv"), "--readers", "4", "--out", str(tmp_path / "l")]
+    assert main(words) == 2
+    assert "row 5, column 'case_id': a second row" in capsys.readouterr().err
+    assert main([*words, "--stratum", "site"]) == 2
+    assert capsys.readouterr().err.strip().endswith("Columns found: case_id, y_true")
+
+
 def test_names_or_a_number_of_readers_but_not_both(
     reads: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,7 +16,7 @@ from sklearn.metrics import cohen_kappa_score
 from radfoundry.datasets import phantom_readers
 from radfoundry.errors import InputError, TableError
 from radfoundry.predictions import read_predictions
-from radfoundry.studies import reader_sections, reader_study
+from radfoundry.studies import reader_study
 from radfoundry.studies.reader_study import Config
 from tests._data import data_dir
 
@@ -308,9 +308,3 @@ def test_readers_who_ignore_the_ai_are_not_said_to_follow_it(tmp_path: Path) -> 
              for w in ("wrong", "right")]  # fmt: skip
     assert min(wrong) > 0.05 and abs(wrong[0] - wrong[1]) < 0.12
     assert not any("follow" in name or "misled" in name for name in rows)
-
-
-def test_words_of_p_values() -> None:
-    assert reader_sections._p(0.00001) == "p < 0.0001"
-    assert reader_sections._p(0.0412) == "p = 0.041"
-    assert reader_sections._p(float("nan")) == "no p"

@@ -113,14 +113,16 @@ def _survival_curve(
     part: SurvivalPart, level: float, cutoff: float | str | None, competing: bool
 ) -> Drawing | None:
     """One figure with its data; None where the event never came and incidence has no curve."""
+    import numpy as np
+
     from radfoundry.errors import InputMismatch, NotEnoughData
+    from radfoundry.evaluate.compare import p_words
     from radfoundry.evaluate.survival import aalen_johansen, kaplan_meier, logrank
-    from radfoundry.evaluate.survival.curves import p_words
     from radfoundry.evaluate.survival.table import INDEPENDENT, part_groups
     from radfoundry.report.survival_figures import kaplan_meier as draw
 
     event = (part.event == 1).astype(int)
-    groups = {"all": event == event}
+    groups = {"all": np.ones(len(event), bool)}
     if cutoff is not None:
         with suppress(InputMismatch, NotEnoughData):  # its hazard ratio says why
             groups = part_groups(part, cutoff)
@@ -129,8 +131,10 @@ def _survival_curve(
                 for name, at in groups.items() if event[at].any()}  # fmt: skip
         if not made:
             return None
-        label, doubt = f"Cumulative incidence of {part.target}", INDEPENDENT * part.clustered
-        return draw(made, unit="", ylabel=label, test=doubt, incidence=True)
+        doubt = INDEPENDENT if part.clustered else ""
+        return draw(
+            made, unit="", ylabel=f"Cumulative incidence of {part.target}", test=doubt, incidence=True
+        )
     made = {name: kaplan_meier(part.time[at], event[at], part.patient[at], level=level).table()
             for name, at in groups.items()}  # fmt: skip
     test = ""

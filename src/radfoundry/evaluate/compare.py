@@ -49,7 +49,7 @@ class Comparison:
         parts = []
         if math.isfinite(self.low) and math.isfinite(self.high):
             parts.append(f"{self.level:.0%} CI {self.low:+.3f} to {self.high:+.3f}")
-        parts += [f"p = {format_p(self.p)}"] if math.isfinite(self.p) else []
+        parts += [p_words(self.p)] if math.isfinite(self.p) else []
         parts += [self.method] if self.method else []
         clusters = "" if self.n_clusters in (None, self.n) else f", {self.n_clusters} patients"
         parts += [f"n = {self.n}{clusters}"] + ([self.note] if self.note else [])
@@ -62,9 +62,6 @@ class Comparison:
 
     def estimate(self) -> Estimate:
         """The difference as an Estimate, its p-values in the note: for a run folder's metrics.json."""
-        words = [f"p = {format_p(self.p)}"] if math.isfinite(self.p) else []
-        words += [f"Holm p = {format_p(self.p_holm)}"] if math.isfinite(self.p_holm) else []
-        words += [self.note] if self.note else []
         return Estimate(
             f"{self.name}_difference",
             self.difference,
@@ -77,7 +74,7 @@ class Comparison:
             self.target,
             self.subgroup,
             model=f"{self.model_a} minus {self.model_b}",
-            note="; ".join(words) or None,
+            note=p_note(self.p, self.p_holm, self.note),
         )
 
 
@@ -90,6 +87,22 @@ def format_p(p: float) -> str:
     if p < 0.0001:
         return "<0.0001"
     return f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
+
+
+def p_words(p: float) -> str:
+    """A p-value in a sentence; "no p" where there is none.
+
+    >>> p_words(0.04), p_words(0.000001), p_words(math.nan)
+    ('p = 0.04', 'p < 0.0001', 'no p')
+    """
+    return f"p = {format_p(p)}".replace("= <", "< ") if math.isfinite(p) else "no p"
+
+
+def p_note(p: float, p_holm: float, note: str | None) -> str | None:
+    """The note of an estimate that stands for a test: its p-values, then what else is to be said."""
+    words = [p_words(p)] if math.isfinite(p) else []
+    words += [f"Holm {p_words(p_holm)}"] if math.isfinite(p_holm) else []
+    return "; ".join([*words, *filter(None, [note])]) or None
 
 
 def delong_paired(

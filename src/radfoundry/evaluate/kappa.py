@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from radfoundry.errors import InputError, InputMismatch, NotEnoughData
-from radfoundry.evaluate.compare import Comparison, format_p, from_draws, holm
+from radfoundry.evaluate.compare import Comparison, from_draws, holm, p_words
 from radfoundry.evaluate.intervals import z_of
 from radfoundry.evaluate.kappa_counts import Asymptotic, cohen_from_table, fleiss_from_counts
 from radfoundry.evaluate.resample import codes_of, draw_blocks, percentile
@@ -110,7 +110,7 @@ def _estimate(
         return Estimate(name, found.value, level=level, n=found.n, note="; ".join(notes))
     method, groups = "asymptotic", found.n if interval is None else interval[2]
     if groups == found.n:  # both take cases as independent
-        notes.insert(0, f"SE {found.se:.3f}, against chance p = {format_p(found.p)}")
+        notes.insert(0, f"SE {found.se:.3f}, against chance {p_words(found.p)}")
     if interval is None:
         half = z_of(level) * found.se
         low, high = max(-1.0, found.value - half), min(1.0, found.value + half)

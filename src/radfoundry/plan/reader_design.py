@@ -27,6 +27,7 @@ from radfoundry import table_files
 from radfoundry.errors import InputError, NotEnoughData, TableError
 from radfoundry.evaluate.readers.reads import natural
 from radfoundry.plan.ranges import check_ranges
+from radfoundry.predictions.columns import ROW, row_of
 from radfoundry.predictions.shapes import WORDS
 
 Kind = Literal["fully-crossed", "split-plot", "crossover", "sequential"]
@@ -161,15 +162,17 @@ def _cases(cases: pd.DataFrame, strata: Sequence[str]) -> pd.DataFrame:
     """case_id, unit (patient) and stratum of every case, checked."""
     for column in ("case_id", "y_true", *strata):
         if column not in cases:
-            listed = ", ".join(map(str, cases.columns))
+            listed = ", ".join(str(c) for c in cases.columns if c != ROW)
             raise TableError(f"column {column!r} is missing. Columns found: {listed}")
     if len(cases) == 0:
         raise TableError("the table of cases has no rows")
     table = cases.reset_index(drop=True)
+    if ROW not in table:
+        table = table.assign(**{ROW: np.arange(2, len(table) + 2)})
 
     def refuse(wrong: pd.Series, column: str, why: str) -> None:
         if wrong.any():
-            raise TableError(f"row {int(np.argmax(wrong)) + 2}, column {column!r}: {why}")
+            raise TableError(f"row {row_of(table, wrong)}, column {column!r}: {why}")
 
     ids = table["case_id"].astype(str)
     refuse(table["case_id"].isna() | (ids.str.strip() == ""), "case_id", "empty. Every case needs one")

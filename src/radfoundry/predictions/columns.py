@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import math
 import re
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -91,6 +93,23 @@ def plain(name: object) -> str:
     'image_index'
     """
     return re.sub(r"[\s\-]+", "_", str(name).strip()).lower()
+
+
+def familiar(
+    names: Mapping[Any, str], mapping: dict[Any, str], taken: Collection[str],
+    aliases: Mapping[str, tuple[str, ...]], notes: list[str],
+) -> None:  # fmt: skip
+    """Add to `mapping` the columns that other software calls by one of `aliases`, and a note for each.
+
+    names: column to its plain name. taken: our names that are there already, or are not to be guessed.
+    """
+    for wanted, others in aliases.items():
+        if wanted in taken:
+            continue
+        found = next((c for n in others for c, p in names.items() if p == n and c not in mapping), None)
+        if found is not None:
+            mapping[found] = wanted
+            notes.append(f"column {found!r} was read as {wanted}")
 
 
 def hint(wanted: str, table: pd.DataFrame) -> str:

@@ -19,6 +19,7 @@ from radfoundry.predictions.columns import (
     ROW,
     class_columns,
     class_name,
+    familiar,
     hint,
     plain,
     row_of,
@@ -97,13 +98,7 @@ def _rename(table: pd.DataFrame, notes: list[str], unclear: Sequence[str] = ()) 
     mapping = {c: p for c, p in names.items() if p in RESERVED or p.startswith("score:")}
     taken = {*mapping.values(), *unclear}
     taken |= {"score"} if any(p.startswith("score:") for p in names.values()) else set()
-    for wanted, others in ALIASES.items():
-        if wanted in taken:
-            continue
-        found = next((c for n in others for c, p in names.items() if p == n and c not in mapping), None)
-        if found is not None:
-            mapping[found] = wanted
-            notes.append(f"column {found!r} was read as {wanted}")
+    familiar(names, mapping, taken, ALIASES, notes)
     return table.rename(columns=mapping).copy()
 
 

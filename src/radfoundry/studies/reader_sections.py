@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from radfoundry.evaluate.compare import Comparison, format_p
+from radfoundry.evaluate.compare import Comparison, format_p, p_words
 from radfoundry.evaluate.kappa import ReaderKappa
 from radfoundry.evaluate.readers.automation_bias import AI, RIGHT, WRONG, AutomationBias
 from radfoundry.evaluate.readers.reading_time import Ratio, ReadingTime, by_order
@@ -174,7 +174,8 @@ def conclusion(found: Found) -> list[str]:
     alone = f", for {titled(found.reads.readers[0])} alone" if len(found.reads.readers) == 1 else ""
     for one in found.main.differences:
         name, a, b = label(one.name), _called(one.model_a), _called(one.model_b)
-        told = f"{difference(one)}, {'Holm ' if several else ''}{_p(one.p_holm if several else one.p)}{alone}"
+        tested = f"Holm {p_words(one.p_holm)}" if several else p_words(one.p)
+        told = f"{difference(one)}, {tested}{alone}"
         if not math.isfinite(one.low):
             said.append(f"No interval can be given for {a} against {b}: {one.note}.")
         elif one.p_holm < 1 - one.level if several else one.low > 0 or one.high < 0:
@@ -205,7 +206,7 @@ def journal(found: Found) -> str:
         text.append(f"The difference ({pair}) was {difference(one)}, {_holm(one)} ({one.method}).")
     for study in found.decided:
         own = _listed([f"{one.value:.3f} for {_called(one.model)}" for one in study.averages])
-        told = [f"difference{_which(one, main)} {difference(one)}, Holm {_p(one.p_holm)}"
+        told = [f"difference{_which(one, main)} {difference(one)}, Holm {p_words(one.p_holm)}"
                 for one in study.differences]  # fmt: skip
         text.append(f"{label(study.merit)} was {own}{''.join(f'; {one}' for one in told)}.")
     text += _kappa_in_words(found)
@@ -226,7 +227,7 @@ def _which(one: Comparison, main: ReaderStudy) -> str:
 def _holm(one: Comparison | Ratio) -> str:
     """p, and Holm's where it is another."""
     other = math.isfinite(one.p_holm) and one.p_holm != one.p
-    return _p(one.p) + (f", Holm {_p(one.p_holm)}" if other else "")
+    return p_words(one.p) + (f", Holm {p_words(one.p_holm)}" if other else "")
 
 
 def _kappa_in_words(found: Found) -> list[str]:
@@ -362,6 +363,7 @@ def _time(run: Run, found: ReadingTime, reads: Reads) -> None:
     for e in (*found.terms, *found.crossover):
         which = f", {e.subgroup}" if e.subgroup else ""
         which += f": {e.model}" if e.name == "carry_over" and e.model else ""
+        which += ", by crossover" if e in found.crossover and e.name == "session_ratio" else ""
         body.append([TERMS.get(e.name, e.name) + which, words(e), e.note or e.method])
     run.section("Reading time in numbers", kind="table", key="time", columns=["", "estimate", "method"],
                 rows=body, caption="Ratios below 1 are faster.")  # fmt: skip
@@ -432,11 +434,6 @@ def _inside(value: float, e: Estimate) -> str:
 
 
 # -- words ------------------------------------------------------------------------------------------
-
-
-def _p(p: float) -> str:
-    """p = 0.03, or p < 0.0001."""
-    return f"p = {format_p(p)}".replace("= <", "< ") if math.isfinite(p) else "no p"
 
 
 def _plain_p(p: float) -> str:

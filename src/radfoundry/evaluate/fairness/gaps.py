@@ -11,7 +11,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ import pandas as pd
 from scipy import stats
 from threadpoolctl import threadpool_limits
 
-from radfoundry.evaluate.compare import benjamini_hochberg, format_p, holm
+from radfoundry.evaluate.compare import benjamini_hochberg, holm, p_note, p_words
 from radfoundry.evaluate.fairness import groups as by_group
 from radfoundry.evaluate.fairness import permutation
 from radfoundry.evaluate.fairness.groups import Group
@@ -29,7 +29,7 @@ from radfoundry.evaluate.resample import percentile
 from radfoundry.evaluate.subgroups import groups as subgroups
 from radfoundry.evaluate.subgroups import is_unknown
 from radfoundry.predictions import validate
-from radfoundry.types import Estimate
+from radfoundry.types import Estimate, json_ready
 
 GIVEN_CLASS = ("auroc", "sensitivity", "fpr", "equalised_odds")
 OF_ALL = ("selection_rate", "observed_minus_expected")
@@ -86,9 +86,9 @@ class Gap:
         parts_ = [f"{self.value_a:.3f} - {self.value_b:.3f} = {self.gap:+.3f}"]
         if math.isfinite(self.low) and math.isfinite(self.high):
             parts_.append(f"{self.level:.0%} CI {self.low:+.3f} to {self.high:+.3f}")
-        parts_.append(f"p = {format_p(self.p)}" if math.isfinite(self.p) else "no p")
+        parts_.append(p_words(self.p))
         if math.isfinite(self.p_holm):
-            parts_.append(f"Holm p = {format_p(self.p_holm)} over {self.tests}")
+            parts_.append(f"Holm {p_words(self.p_holm)} over {self.tests}")
         parts_ += [f"n = {self.n}, {self.n_clusters} patients", *filter(None, [self.verdict()])]
         return f"{who} {'; '.join(parts_)}"
 
@@ -111,22 +111,15 @@ class Gap:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready; NaN becomes null."""
-        record = {
-            name: None if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in asdict(self).items()
-        }
-        return {**record, "verdict": self.verdict()}
+        return {**json_ready(self), "verdict": self.verdict()}
 
     def estimate(self) -> Estimate:
         """The gap as an Estimate, for metrics.json: its groups in `subgroup`, the p-values in the note."""
-        words = [f"p = {format_p(self.p)}"] if math.isfinite(self.p) else []
-        words += [f"Holm p = {format_p(self.p_holm)}"] if math.isfinite(self.p_holm) else []
-        words += [self.verdict()] if self.verdict() else []
         who = f"{self.group_a} minus {self.group_b}"
         return Estimate(
             f"{self.metric}_gap", self.gap, self.low, self.high, self.level, self.method, self.n,
             self.n_clusters, self.target, f"{self.split}, {who}" if self.split else who, self.model,
-            note="; ".join(words) or None,
+            note=p_note(self.p, self.p_holm, self.verdict()),
         )  # fmt: skip
 
 

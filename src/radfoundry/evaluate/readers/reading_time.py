@@ -18,7 +18,7 @@ import pandas as pd
 from scipy import stats
 
 from radfoundry.errors import NotEnoughData, TableError
-from radfoundry.evaluate.compare import format_p, holm
+from radfoundry.evaluate.compare import holm, p_note, p_words
 from radfoundry.evaluate.readers.mixed_model import Fit, crossed
 from radfoundry.predictions.columns import ROW
 from radfoundry.types import Estimate, json_ready
@@ -53,7 +53,7 @@ class Ratio:
         parts = []
         if math.isfinite(self.low) and math.isfinite(self.high):
             parts.append(f"{self.level:.0%} CI {self.low:.3f} to {self.high:.3f}")
-        parts += [f"p = {format_p(self.p)}"] if math.isfinite(self.p) else []
+        parts += [p_words(self.p)] if math.isfinite(self.p) else []
         parts += [self.method, f"n = {self.n}, {self.readers} readers"] + ([self.note] if self.note else [])
         return f"{self.modality_a} / {self.modality_b} {self.value:.3f} ({'; '.join(parts)})"
 
@@ -63,12 +63,9 @@ class Ratio:
 
     def estimate(self) -> Estimate:
         """The same as an Estimate, its p-values in the note: for a run folder's metrics.json."""
-        words = [f"p = {format_p(self.p)}"] if math.isfinite(self.p) else []
-        words += [f"Holm p = {format_p(self.p_holm)}"] if math.isfinite(self.p_holm) else []
-        words += [self.note] if self.note else []
         return Estimate(
             "time_ratio", self.value, self.low, self.high, self.level, self.method, self.n, self.readers,
-            model=f"{self.modality_a} over {self.modality_b}", note="; ".join(words) or None,
+            model=f"{self.modality_a} over {self.modality_b}", note=p_note(self.p, self.p_holm, self.note),
             cluster="reader",
         )  # fmt: skip
 
@@ -240,7 +237,7 @@ def _terms(fit: Fit, columns: list[str], n: int, slope: bool, df: float, level: 
         value, se = float(fit.beta[at]), math.sqrt(float(fit.covariance[at, at]))
         # a session is as long as a reader's reads of it: its effect is known no better than the modality's
         low, high, p = _t(value, se, df if name.startswith("session") else math.inf, level)
-        shared = {"level": level, "method": "mixed model", "n": n, "note": f"p = {format_p(p)}"}
+        shared = {"level": level, "method": "mixed model", "n": n, "note": p_words(p)}
         if name == "order":
             percent = [100 * math.expm1(v) for v in (value, low, high)]
             found.append(Estimate("learning_percent_per_10_cases", *percent, **shared))  # type: ignore[arg-type]
@@ -345,7 +342,7 @@ def _interaction(reads: pd.DataFrame, names: Sequence[str], level: float) -> Est
     low, high, p = _t(value, se, readers - 1, level)
     return Estimate(
         "carry_over", math.exp(value), math.exp(low), math.exp(high), level, method, readers,
-        model=f"{names[0]} after {names[1]}", note=f"p = {format_p(p)}",
+        model=f"{names[0]} after {names[1]}", note=p_words(p),
     )  # fmt: skip
 
 
@@ -367,7 +364,7 @@ def _from_t(
     low, high, p = _t(value, se, df, level)
     return Estimate(
         name, math.exp(value), math.exp(low), math.exp(high), level, method, n, model=model,
-        note=f"p = {format_p(p)}" if math.isfinite(p) else "no variance between readers",
+        note=p_words(p) if math.isfinite(p) else "no variance between readers",
     )  # fmt: skip
 
 

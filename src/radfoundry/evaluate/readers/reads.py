@@ -21,7 +21,7 @@ import pandas as pd
 
 from radfoundry.errors import ReadError, TableError
 from radfoundry.predictions import files
-from radfoundry.predictions.columns import ALIASES, ROW, hint, plain, row_of, shown
+from radfoundry.predictions.columns import ALIASES, ROW, familiar, hint, plain, row_of, shown
 from radfoundry.predictions.shapes import WORDS
 
 NAMES: dict[str, tuple[str, ...]] = {
@@ -155,14 +155,7 @@ def _rename(rows: pd.DataFrame, notes: list[str], truth: str | None) -> pd.DataF
         rows = rows.rename(columns={found[0]: "y_true"})
         names = {c: plain(c) for c in rows.columns if c != ROW}
     mapping = {c: p for c, p in names.items() if p in NAMES or p in NUMBERS or p == "ai_decision"}
-    taken = set(mapping.values())
-    for wanted, others in NAMES.items():
-        if wanted in taken:
-            continue
-        column = next((c for n in others for c, p in names.items() if p == n and c not in mapping), None)
-        if column is not None:
-            mapping[column] = wanted
-            notes.append(f"column {column!r} was read as {wanted}")
+    familiar(names, mapping, set(mapping.values()), NAMES, notes)
     return rows.rename(columns=mapping).copy()
 
 

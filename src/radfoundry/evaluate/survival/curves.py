@@ -20,7 +20,7 @@ import pandas as pd
 from scipy import stats
 
 from radfoundry.errors import InputMismatch, NotEnoughData
-from radfoundry.evaluate.compare import format_p, holm
+from radfoundry.evaluate.compare import holm, p_words
 from radfoundry.evaluate.intervals import z_of
 from radfoundry.evaluate.resample import codes_of
 from radfoundry.types import Estimate
@@ -229,16 +229,6 @@ def at_risk(time: Any, grid: Sequence[float] | np.ndarray) -> np.ndarray:
     """
     ordered = np.sort(np.asarray(time, float))
     return len(ordered) - np.searchsorted(ordered, np.asarray(grid, float), "left")
-
-
-def p_words(p: float) -> str:
-    """A p-value in a sentence.
-
-    >>> p_words(0.04), p_words(0.000001)
-    ('p = 0.04', 'p < 0.0001')
-    """
-    text = format_p(p)
-    return f"p < {text[1:]}" if text.startswith("<") else f"p = {text}"
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ import pandas as pd
 from scipy import stats
 
 from radfoundry.errors import InputMismatch, NotEnoughData, TableError
-from radfoundry.evaluate.compare import Comparison, holm
+from radfoundry.evaluate.compare import Comparison, holm, p_words
 from radfoundry.evaluate.survival.accuracy import columns_of, compare_c, followed
-from radfoundry.evaluate.survival.curves import check_times, need_events, p_words
+from radfoundry.evaluate.survival.curves import check_times, need_events
 from radfoundry.optional import require
 from radfoundry.registry import nearest
 from radfoundry.splits import kfold

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from radfoundry.errors import InputMismatch, NotEnoughData, Notice, TableError
-from radfoundry.evaluate.compare import Comparison
+from radfoundry.evaluate.compare import Comparison, p_words
 from radfoundry.evaluate.subgroups import groups
 from radfoundry.evaluate.survival.accuracy import (
     Kind,
@@ -33,7 +33,6 @@ from radfoundry.evaluate.survival.curves import (
     follow_up,
     kaplan_meier,
     logrank,
-    p_words,
     quantile_time,
     survival_at,
 )
