@@ -4,6 +4,7 @@
     python benchmarks/measure_curves.py layers worlds.json           # what each part of the interval is for
     python benchmarks/measure_curves.py coverage worlds.json         # error and coverage on the others
     python benchmarks/measure_curves.py real --data DATA --store STORE --out curves.json
+    python benchmarks/measure_curves.py real --labels Effusion Atelectasis --folds 10 --fitted-to 50
 
 Nothing is tuned on the real curves. The interval was designed on worlds with even numbers of two kinds
 (`layers`); `coverage` judges it on the odd ones and on two kinds of world that were never looked at before. A
@@ -214,11 +215,16 @@ ENCODERS = ("efficientnet-lite0", "dinov2-s-focus", "raw-pixels")
 PNEUMONIA_POOL = 2500  # of the 4,708 training images, the first: enough for 500 positives and negatives
 
 
-def real(data: Path, store: Path, out: Path, labels: tuple[str, ...]) -> None:
-    """Both data sets; curves and back-tests as JSON, and a table on stdout."""
+def real(
+    data: Path, store: Path, out: Path, labels: tuple[str, ...], *, folds: int = 3, fitted_to: int = 30
+) -> None:
+    """Both data sets; curves and back-tests as JSON, and a table on stdout.
+
+    folds, fitted_to: of the NIH labels, of which there are few; more folds leave more positives to train on.
+    """
     rows: list[dict] = []
     curves: list[Measured] = []
-    for measured, largest in _real_curves(data, store, labels):
+    for measured, largest in _real_curves(data, store, labels, folds, fitted_to):
         curves.append(measured)
         tested = back_test(measured, 0.9, largest=largest)
         for r in tested.rows:
@@ -245,7 +251,7 @@ def real(data: Path, store: Path, out: Path, labels: tuple[str, ...]) -> None:
     )
 
 
-def _real_curves(data: Path, store: Path, labels: tuple[str, ...]):
+def _real_curves(data: Path, store: Path, labels: tuple[str, ...], folds: int, fitted_to: int):
     """(curve, largest size of the back-test's fit), one encoder after the other."""
     fits = Fits(store / "fits")
     if "pneumonia" in labels:
@@ -269,9 +275,9 @@ def _real_curves(data: Path, store: Path, labels: tuple[str, ...]):
         y, patient = cohort.labels(label), cohort.patients.astype(str)
         for name in ENCODERS:
             features = {name: _vectors(cohort, name, store)}
-            plan = Plan(negatives=3, folds=3)
+            plan = Plan(negatives=3, folds=folds)
             for m in measure(features, y, patient, plan, target=label, fits=fits, jobs=1):
-                yield m, 30
+                yield m, fitted_to
 
 
 def _vectors(cohort, name: str, store: Path) -> np.ndarray:
@@ -289,12 +295,17 @@ def main() -> int:
     )
     parser.add_argument("--store", type=Path, default=Path("stores/curves"))
     parser.add_argument("--labels", nargs="+", default=["pneumonia", *NIH])
+    parser.add_argument("--folds", type=int, default=3, help="cross-validation of the NIH labels")
+    parser.add_argument("--fitted-to", type=int, default=30, help="largest size that their forecasts see")
     parser.add_argument("--out", type=Path, default=Path("curves.json"))
     options = parser.parse_args()
     if options.what == "simulate":
         simulate_all(options.worlds, options.out)
     elif options.what == "real":
-        real(options.data, options.store, options.out, tuple(options.labels))
+        real(
+            options.data, options.store, options.out, tuple(options.labels), folds=options.folds,
+            fitted_to=options.fitted_to,
+        )  # fmt: skip
     else:
         worlds = json.loads(options.file.read_text())
         {"layers": layers, "coverage": coverage}[options.what](worlds)

@@ -200,6 +200,19 @@ def test_assessment_counts_by_hand():
     assert result.errors["where"].tolist() == ["folder/a2"]
 
 
+def test_modality_alone_takes_the_kinds_of_other_as_one_but_not_what_is_not_mr():
+    said = ["other:DSC", "other:BOLD", "other:BOLD", "T1"]
+    found = []
+    for uid, label in zip("abcd", said, strict=True):
+        modality, _, kind = label.partition(":")
+        found.append(Classified(_series(uid, study=uid), SeriesHeader(uid), Verdict(uid, modality, kind)))
+    result = assess(found, ["other:EPI", "other:BOLD", "other:NOT-MR", "T2"])
+    value = {e.name: e.value for e in result.estimates if e.subgroup is None}
+    assert value["accuracy"] == 0.25
+    assert value["accuracy_modality"] == 0.5  # EPI taken for DSC is `other` all the same; a CT is not
+    assert (value["accuracy_trivial"], value["accuracy_modality_trivial"]) == (0.25, 0.5)
+
+
 def test_nothing_to_assess_is_said():
     with pytest.raises(NotEnoughData):
         assess([], [])

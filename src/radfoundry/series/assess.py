@@ -16,10 +16,12 @@ from radfoundry.evaluate.calibration import ece
 from radfoundry.evaluate.intervals import wilson
 from radfoundry.series.classify import Classified
 from radfoundry.series.header import SeriesHeader
+from radfoundry.series.labels import parted
 from radfoundry.series.tags import COMPUTED, labelling
 from radfoundry.types import Estimate
 
 CONFIDENT = 0.9
+NOT_MR = "other:NOT-MR"
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,10 @@ def assess(
 ) -> Assessment:
     """Assess verdicts; truth and anatomy in the order of `found`, anatomy "" where it is not known.
 
-    Intervals are Wilson's over series, and say so: series of one study share a scanner and a protocol, so
-    they are too narrow where studies are few. Raises NotEnoughData without series.
+    `accuracy` asks for modality and kind, `accuracy_modality` for the modality alone: a field map taken for
+    BOLD is right there, both being `other`; what is not MR stays apart. Intervals are Wilson's over series,
+    and say so: series of one study share a scanner and a protocol, so they are too narrow where studies are
+    few. Raises NotEnoughData without series.
     """
     if not found:
         raise NotEnoughData("no series has a known label, so there is nothing to assess")
@@ -95,11 +99,16 @@ def _overall(
 ) -> list[Estimate]:  # fmt: skip
     """Accuracy and its baseline, the sure share, confident errors, conformal coverage, calibration error."""
     common = Counter(truth).most_common(1)[0][0]
+    modalities = [_modality(label) for label in truth]
+    often = Counter(modalities).most_common(1)[0][0]
+    named = [_modality(c.verdict.label) for c in found]
     held = np.array([t in c.verdict.candidates for t, c in zip(truth, found)])
     size = np.mean([len(c.verdict.candidates) for c in found])
     shares: list[tuple[str, np.ndarray, str | None]] = [
         ("accuracy", right, None),
         ("accuracy_trivial", np.array([t == common for t in truth]), f"always {common}"),
+        ("accuracy_modality", np.array([a == b for a, b in zip(named, modalities)]), "kinds of other as one"),
+        ("accuracy_modality_trivial", np.array([m == often for m in modalities]), f"always {often}"),
         ("sure", ~unsure, None),
         ("accuracy_when_sure", right[~unsure], None),
         ("confident_error", ~right & (p > CONFIDENT), f"wrong with a probability above {CONFIDENT}"),
@@ -113,6 +122,15 @@ def _overall(
         note = "confidence against being right"
         estimates.append(Estimate("ece", value, method="10 bins", n=int(told.sum()), model=name, note=note))
     return estimates
+
+
+def _modality(label: str) -> str:
+    """The modality of a label; what is not MR stays apart from the kinds of `other`.
+
+    >>> _modality("other:BOLD"), _modality("T1"), _modality(NOT_MR)
+    ('other', 'T1', 'other:NOT-MR')
+    """
+    return label if label == NOT_MR else parted(label)[0]
 
 
 def _by_label(

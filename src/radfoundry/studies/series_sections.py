@@ -100,6 +100,11 @@ def _verdict(run: Run, judged: Judged, timed: dict[str, float], *, phantoms: boo
         text,
         [
             ("Accuracy", accuracy, _whole(best, "accuracy_trivial")),
+            (
+                "Modality, kinds of other as one",
+                _whole(best, "accuracy_modality"),
+                _whole(best, "accuracy_modality_trivial"),
+            ),
             ("Accuracy when sure", when, None),
             (
                 "Accuracy, anonymised headers",
@@ -150,6 +155,7 @@ def _sample(run: Run, judged: Judged) -> None:
 def _evidence(run: Run, judged: Judged) -> None:
     arms = {key: _whole(arm.estimates, "accuracy") for key, arm in judged.arms.items()}
     trivial = _whole(judged.arms[judged.headline].estimates, "accuracy_trivial")
+    often = _whole(judged.arms[judged.headline].estimates, "accuracy_modality_trivial")
     figure, table = series_figures.evidence(arms, trivial)
     run.save_figure(
         "evidence",
@@ -161,15 +167,15 @@ def _evidence(run: Run, judged: Judged) -> None:
     )
     rows = []
     for (way, state), arm in judged.arms.items():
-        get = {
-            n: _whole(arm.estimates, n) for n in ("accuracy", "sure", "accuracy_when_sure", "confident_error")
-        }
+        names = ("accuracy", "accuracy_modality", "sure", "accuracy_when_sure", "confident_error")
+        get = {n: _whole(arm.estimates, n) for n in names}
         anatomy = next((e for e in arm.estimates if e.name == "accuracy_anatomy"), None)
         rows.append(
             [
                 way,
                 state,
                 words(get["accuracy"]),
+                words(get["accuracy_modality"]),
                 words(get["sure"]),
                 words(get["accuracy_when_sure"]),
                 round(get["confident_error"].value * get["confident_error"].n),
@@ -180,6 +186,7 @@ def _evidence(run: Run, judged: Judged) -> None:
         "evidence",
         "headers",
         "accuracy",
+        "modality alone",
         "share sure",
         "accuracy when sure",
         "errors at p > 0.9",
@@ -192,7 +199,8 @@ def _evidence(run: Run, judged: Judged) -> None:
         key="arms",
         columns=columns,
         rows=rows,
-        caption=f"{trivial.n} series; Wilson intervals. {trivial.note}: {trivial.value:.1%}.",
+        caption=f"{trivial.n} series; Wilson intervals. {trivial.note}: {trivial.value:.1%}. Modality alone "
+        f"takes the kinds of `other` as one; {often.note}: {often.value:.1%}.",
     )
 
 
