@@ -3,8 +3,9 @@
     python benchmarks/measure_nih.py [--out table.csv]
 
 5 x 5-fold cross-validation by patient on the NIH ChestX-ray14 sample, the same folds for every feature set;
-the head is ridge regression whose penalty is chosen on the training part. Intervals rest on patients. The
-CheXNet probabilities were made by a network trained on other patients of the same collection.
+the head is ridge regression whose penalty is chosen on the training part. An AUC is the mean over repeats,
+its interval rests on patients. The CheXNet probabilities were made by a network trained on other patients of
+the same collection.
 """
 
 from __future__ import annotations
@@ -12,17 +13,21 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from radfoundry import encoders
-from radfoundry.audit import adds_over
-from radfoundry.audit.baselines import align, cross_scores, metadata_features
+from radfoundry.audit import adds_over, covariates
+from radfoundry.audit.baselines import align, cross_scores
+from radfoundry.audit.covariates import Covariates
 from radfoundry.datasets import nih_cxr
-from radfoundry.evaluate.intervals import delong
+from radfoundry.evaluate.intervals import delong_from, placements
 from radfoundry.splits import kfold
+from radfoundry.types import Estimate
 
 ENCODERS = ("efficientnet-lite0", "dinov2-s-focus")
 CONTROLS = ("random:efficientnet-lite0", "random:dinov2-s-focus", "raw-pixels")
@@ -39,8 +44,10 @@ def main() -> int:
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     cohort = nih_cxr.load(root=options.data / "nih_cxr")
-    features = {name: _vectors(cohort, name, options.store) for name in (*ENCODERS, *CONTROLS)}
-    features["age, sex, view"] = metadata_features(cohort, ["age", "sex", "view"])[0]
+    features: dict[str, np.ndarray | Covariates] = {}
+    for name in (*ENCODERS, *CONTROLS):
+        features[name] = _vectors(cohort, name, options.store)
+    features["age, sex, view"] = covariates.read(cohort.table, ["age", "sex", "view"])
     chexnet = _chexnet(options.data / "nih_cxr", cohort)
     rows = []
     for target in TARGETS:
@@ -64,24 +71,35 @@ def _chexnet(folder: Path, cohort) -> pd.DataFrame:
     return table.set_index(table[image].str.removesuffix(".png")).reindex(stem)
 
 
-def _judge(cohort, target: str, features: dict[str, np.ndarray], chexnet: pd.DataFrame) -> list[dict]:
+def mean_auroc(y: np.ndarray, scores: np.ndarray, patient: np.ndarray) -> Estimate:
+    """AUC of out-of-fold scores (repeats, n): the mean over repeats, DeLong's interval."""
+    return delong_from(y, np.mean([placements(y, s) for s in scores], axis=0), cluster=patient)
+
+
+def out_of_fold(features: np.ndarray | Covariates, y: np.ndarray, rows: np.ndarray, folds) -> np.ndarray:
+    """Scores (repeats, n) of the chosen rows of a feature set."""
+    if isinstance(features, Covariates):
+        own = replace(features, values=features.values[rows])
+        return cross_scores(own, y[:, None].astype(float), folds)[:, :, 0]
+    return cross_scores(features[rows], y[:, None].astype(float), folds)[:, :, 0]
+
+
+def _judge(
+    cohort, target: str, features: dict[str, np.ndarray | Covariates], chexnet: pd.DataFrame
+) -> list[dict[str, Any]]:
     single = target != "Fibrosis against Atelectasis"
     fibrosis, atelectasis = (cohort.table[f"y:{n}"].to_numpy(int) for n in ("Fibrosis", "Atelectasis"))
     y = cohort.table[f"y:{target}"].to_numpy(int) if single else fibrosis
     rows = np.arange(len(y)) if single else np.flatnonzero(fibrosis != atelectasis)
     y, patient = y[rows], cohort.patients[rows].astype(str)
     folds = kfold(patient, y, repeats=5)
-    scores = {
-        name: cross_scores(x[rows], y[:, None].astype(float), folds)[:, 0] for name, x in features.items()
-    }
-    if single:
-        scores["CheXNet"] = chexnet[f"p_{target}"].to_numpy(float)[rows]
-    else:
-        scores["CheXNet"] = (chexnet["p_Fibrosis"] - chexnet["p_Atelectasis"]).to_numpy(float)[rows]
+    scores = {name: out_of_fold(x, y, rows, folds) for name, x in features.items()}
+    theirs = chexnet[f"p_{target}"] if single else chexnet["p_Fibrosis"] - chexnet["p_Atelectasis"]
+    scores["CheXNet"] = theirs.to_numpy(float)[None, rows]
     print(f"\n{target}: {y.sum()} of {len(y)} images")
-    out = []
+    out: list[dict[str, Any]] = []
     for name, score in scores.items():
-        e = delong(y, score, cluster=patient)
+        e = mean_auroc(y, score, patient)
         print(f"  {name:<28} {e.value:.3f} ({e.low:.3f} to {e.high:.3f})")
         found = {"auroc": e.value, "low": e.low, "high": e.high, "n": len(y), "positives": int(y.sum())}
         out.append({"target": target, "features": name, **found})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 from dataclasses import replace
@@ -25,13 +26,16 @@ from radfoundry.audit import (
     baselines,
     comparison,
     confounding,
+    covariates,
     duplicates,
     evidence,
     explanations,
 )
 from radfoundry.audit import run as audit_run
 from radfoundry.cohort import Cohort
-from radfoundry.errors import NotEnoughData, ReadError, TableError
+from radfoundry.errors import InputError, NotEnoughData, ReadError, TableError
+from radfoundry.evaluate import evaluate
+from radfoundry.evaluate.intervals import placements
 from radfoundry.splits import Fold, kfold
 from radfoundry.types import Embeddings, Image
 
@@ -365,6 +369,138 @@ def test_few_shuffles_of_few_cases_raise_no_false_alarm() -> None:
     assert alarms == 0 and stray >= 2
 
 
+# --- repeats of cross-validation -----------------------------------------------------------------------
+
+
+def repeated(cohort: Cohort, repeats: int = 5) -> tuple[list[Fold], pd.DataFrame]:
+    """Folds of repeated cross-validation, and weak scores with fresh noise in every repeat."""
+    y, rng = cohort.table["y:sick"].to_numpy(int), np.random.default_rng(3)
+    folds = kfold(cohort.patients, y, repeats=repeats)
+    rows = [
+        pd.DataFrame({
+            "case_id": cohort.table["case_id"].to_numpy()[f.test], "patient_id": cohort.patients[f.test],
+            "target": "sick", "y_true": y[f.test], "score": 0.5 * y[f.test] + rng.normal(size=len(f.test)),
+            "model": "net", "split": "test", "repeat": f.repeat, "fold": f.fold,
+        })
+        for f in folds
+    ]  # fmt: skip
+    return folds, pd.concat(rows, ignore_index=True)
+
+
+@pytest.mark.parametrize("images_a_patient", [1, 2])
+def test_the_audit_gives_the_auc_that_evaluate_gives_over_repeats(make, images_a_patient: int) -> None:
+    cohort = make(80, age=np.random.default_rng(0).normal(60, 9, 80))
+    cohort.table["patient_id"] = [f"p{i // images_a_patient}" for i in range(80)]
+    cohort.table["y:sick"] = np.arange(80) // images_a_patient % 2
+    folds, table = repeated(cohort)
+    item = look(cohort, folds=folds, score=table).item("score")
+    wanted = next(e for e in evaluate(table, n_boot=50) if e.name == "auroc")
+    found = item.estimates[0]
+    assert (found.value, found.low, found.high) == pytest.approx((wanted.value, wanted.low, wanted.high))
+    assert item.rows[0]["auroc"] == pytest.approx(wanted.value)
+    mean = table.groupby("case_id")[["score", "y_true"]].mean()
+    assert roc_auc_score(mean["y_true"], mean["score"]) > wanted.value + 0.1  # the ensemble, not reported
+
+
+def test_repeats_of_every_baseline_are_averaged_by_their_areas(make) -> None:
+    cohort, rng = make(80), np.random.default_rng(11)
+    y = cohort.table["y:sick"].to_numpy(int)
+    features = 0.4 * y[:, None] + rng.normal(size=(80, 6))
+    folds, _ = repeated(cohort, 3)
+    whole = baselines.make_task("sick", y, cohort.patients, folds=folds)
+    apart = [replace(whole, folds=tuple(f for f in folds if f.repeat == r)) for r in range(3)]
+
+    def areas(task: baselines.Task) -> dict[str, np.ndarray]:
+        scores = baselines.cross_scores(features, task.indicators(), task.folds)
+        site, _ = confounding.predictability(task, features, head="ridge", seed=0, n_boot=50, model="x")
+        return {
+            "real": np.array([baselines.estimate("auroc", task, scores).value]),
+            "shuffled": baselines.shuffled_floor(task, features, n_perm=5),
+            "site": np.array([site.value]),
+        }
+
+    each, found = [areas(task) for task in apart], areas(whole)
+    for name in ("real", "shuffled", "site"):
+        np.testing.assert_allclose(found[name], np.mean([one[name] for one in each], axis=0), err_msg=name)
+    assert baselines.head_scores(whole, {"x": features})["x"].shape == (3, 80, 1)
+
+
+@pytest.mark.parametrize("kind", ["vectors", "covariates"])
+def test_the_measurement_on_nih_films_averages_areas_over_repeats(kind: str) -> None:
+    path = Path(__file__).parents[1] / "benchmarks" / "measure_nih.py"
+    spec = importlib.util.spec_from_file_location("measure_nih_of_tests", path)
+    assert spec and spec.loader
+    measure = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(measure)
+    rng = np.random.default_rng(12)
+    rows, truth = np.arange(20, 100), np.arange(100) % 2
+    age = 60 + 4 * truth + rng.normal(0, 9, 100)
+    columns = covariates.read(pd.DataFrame({"age": age}), ["age"])
+    features = columns if kind == "covariates" else np.column_stack([age, rng.normal(size=(100, 3))])
+    y, who = truth[rows], np.arange(80).astype(str)
+    scores = measure.out_of_fold(features, y, rows, kfold(who, y, repeats=3))
+    assert scores.shape == (3, 80)
+    found = measure.mean_auroc(y, scores, who)
+    assert found.value == pytest.approx(np.mean([roc_auc_score(y, s) for s in scores]))
+    assert found.low < found.value < found.high
+
+
+def test_one_score_a_case_is_held_against_covariates_of_several_repeats(make) -> None:
+    cohort = make(80, age=np.random.default_rng(0).normal(60, 9, 80))
+    folds, table = repeated(cohort)
+    once = table[table["repeat"] == 0].drop(columns=["repeat", "fold"])
+    found = look(cohort, folds=folds, score=once)
+    assert found.item("score").rows[0]["auroc"] == pytest.approx(roc_auc_score(once["y_true"], once["score"]))
+    covariate = max(found.item("metadata").estimates, key=lambda e: e.low)
+    assert found.item("score").rows[0]["auroc_baseline"] == pytest.approx(covariate.value)
+
+
+def test_scores_that_nothing_tells_apart_are_not_averaged(make) -> None:
+    cohort = make(40)
+    _, table = repeated(cohort, 2)
+    item = look(cohort, score=table.drop(columns=["repeat", "fold"])).item("score")
+    assert item.status == "skipped" and "nothing tells them apart" in item.summary
+
+
+def test_a_case_tested_twice_in_a_repeat_is_refused() -> None:
+    folds = [Fold(np.arange(10), np.arange(10, 20)), Fold(np.arange(5), np.arange(15, 20))]
+    with pytest.raises(InputError, match="tested twice in repeat 0"):
+        baselines.cross_scores(np.zeros((20, 2)), (np.arange(20) % 2)[:, None].astype(float), folds)
+
+
+# --- covariates ----------------------------------------------------------------------------------------
+
+
+def test_the_encoding_of_covariates_is_learned_from_training_rows() -> None:
+    age = np.array([10.0, 20, 30, np.nan, 40, 50, 1000])
+    site = ["a"] * 3 + ["b", "a", "a", "c"]
+    table = pd.DataFrame({"age": age, "site": site, "date": pd.date_range("2020-01-01", periods=7)})
+    found = covariates.read(table, ["age", "site", "date"])
+    assert found.numeric == (True, False, True)
+    learned = covariates.learn(found.values[:6], found.numeric)
+    (mean, spread), levels, _ = learned.columns
+    assert (mean, spread) == pytest.approx((30.0, np.std([10, 20, 30, 40, 50])))
+    assert len(levels) == 1  # "a" alone has five training cases
+    encoded = learned.apply(found.values)
+    np.testing.assert_allclose(encoded[:, 0], np.where(np.isnan(age), 0, (age - 30) / spread))
+    np.testing.assert_allclose(encoded[:, 1], encoded[:, 0] ** 2)
+    assert encoded[:, 2].tolist() == [0, 0, 0, 1, 0, 0, 0]
+    assert encoded[:, 3].tolist() == [1, 1, 1, 0, 1, 1, 0]
+    assert encoded[:, 4].tolist() == [0, 0, 0, 1, 0, 0, 1]  # a rare level, and one never seen
+
+
+def test_a_test_row_changes_no_score_of_another() -> None:
+    rng = np.random.default_rng(0)
+    y, age = np.arange(60) % 2, rng.normal(60, 9, 60)
+    target, fold = y[:, None].astype(float), [Fold(np.arange(40), np.arange(40, 60))]
+    order = []
+    for outlier in (age[59], 1e6):
+        table = pd.DataFrame({"age": np.append(age[:59], outlier)})
+        scores = baselines.cross_scores(covariates.read(table, ["age"]), target, fold)
+        order.append(np.argsort(scores[0, 40:59, 0]).tolist())
+    assert order[0] == order[1]
+
+
 # --- counts and odd targets ----------------------------------------------------------------------------
 
 
@@ -472,6 +608,50 @@ def test_repeats_of_cross_validation_are_averaged_by_their_areas() -> None:
         )
     with pytest.raises(TableError, match="2 and 1 repeats"):
         adds_over(np.stack([one, other]), other, y, np.arange(200))
+
+
+def folds_of_unlike_scales() -> tuple[np.ndarray, ...]:
+    """y, a good and a weak score and their folds: each fold has its own scale, and folds differ in size."""
+    rng = np.random.default_rng(4)
+    y = rng.permutation((np.arange(151) < 42).astype(int))
+    fold = np.empty(151, int)
+    for label in (0, 1):
+        rows = np.flatnonzero(y == label)
+        fold[rows] = np.arange(len(rows)) % 4
+    good, weak = (effect * y + rng.normal(size=151) for effect in (1.6, 0.4))
+    return y, good, weak, fold
+
+
+def mean_of_folds(y: np.ndarray, score: np.ndarray, fold: np.ndarray) -> float:
+    return float(np.mean([roc_auc_score(y[fold == f], score[fold == f]) for f in np.unique(fold)]))
+
+
+def test_placements_within_folds_average_to_the_mean_of_the_folds_areas() -> None:
+    y, good, _, fold = folds_of_unlike_scales()
+    parts = comparison.fold_placements(y, good, fold)
+    for label in (0, 1):
+        assert parts[y == label].mean() == pytest.approx(mean_of_folds(y, good, fold))
+    moved = comparison.fold_placements(y, good * (1 + fold) + 10 * fold, fold)
+    np.testing.assert_allclose(moved, parts)
+    one = comparison.fold_placements(y, good, np.zeros(151, int))
+    np.testing.assert_allclose(one, placements(y, good))
+
+
+@pytest.mark.parametrize("images_a_patient", [1, 2])
+def test_a_comparison_within_folds_needs_no_common_scale(images_a_patient: int) -> None:
+    y, good, weak, fold = folds_of_unlike_scales()
+    who = np.arange(151) // images_a_patient
+    kept, moved = (
+        adds_over(weak, good + shift * fold, y, who, fold=fold, n_boot=200) for shift in (0.0, 9.0)
+    )
+    assert kept.model.value == pytest.approx(mean_of_folds(y, good, fold))
+    assert kept.baseline.value == pytest.approx(mean_of_folds(y, weak, fold))
+    for part in ("model", "difference"):
+        a, b = getattr(kept, part), getattr(moved, part)
+        assert (a.value, a.low, a.high) == pytest.approx((b.value, b.low, b.high))
+    assert adds_over(weak, good + 9 * fold, y, who, n_boot=200).model.value < kept.model.value - 0.1
+    with pytest.raises(TableError, match="name the fold of every score"):
+        adds_over(weak, good, y, who, fold=fold[:-1])
 
 
 def test_small_sample_is_not_distinguishable_and_says_so() -> None:
@@ -597,7 +777,7 @@ def test_constant_model_scores_one_half_not_its_mirror() -> None:
     y = rng.permutation((np.arange(40) < 10).astype(int))
     folds = [Fold(np.setdiff1d(np.arange(40), part), part) for part in np.array_split(np.arange(40), 8)]
     found = baselines.cross_scores(np.zeros((40, 3)), y[:, None].astype(float), folds)
-    assert roc_auc_score(y, found[:, 0]) == pytest.approx(0.5)
+    assert roc_auc_score(y, found[0, :, 0]) == pytest.approx(0.5)
 
 
 def test_scores_never_come_from_a_fold_that_saw_the_row() -> None:
@@ -605,7 +785,8 @@ def test_scores_never_come_from_a_fold_that_saw_the_row() -> None:
     y = rng.integers(0, 2, 80)
     x = np.eye(80) * 5  # an identity tag: perfect memory, no generalisation
     folds = kfold(np.arange(80).astype(str), y, seed=0)
-    areas = baselines.column_aurocs(y[:, None], baselines.cross_scores(x, y[:, None].astype(float), folds))
+    found = baselines.cross_scores(x, y[:, None].astype(float), folds)
+    areas = baselines.column_aurocs(y[:, None], found[0])
     assert 0.3 < areas[0] < 0.7
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 import yaml
 
 from radfoundry.cohort import Cohort, read_cohort, table_one, write_cohort
-from radfoundry.errors import TableError
+from radfoundry.errors import RunError, TableError
 from radfoundry.table_one import as_text, smd_categorical, smd_continuous
 
 GOOD = (
@@ -252,7 +254,35 @@ def test_round_trip(folder: Path, tmp_path_factory: pytest.TempPathFactory, endi
     )
     assert again.image_path(2).resolve() == cohort.image_path(2).resolve()
     assert again.digest() == cohort.digest()
-    assert not list(elsewhere.parent.glob("*.part"))
+    assert {p.name for p in elsewhere.parent.iterdir()} == {f"copy.{ending}", "copy.yaml"}
+
+
+@pytest.mark.parametrize(
+    ("owner", "method", "path", "named"),
+    [
+        (pd.DataFrame, "to_csv", "c.csv", "c.csv"),
+        (pd.DataFrame, "to_parquet", "c.parquet", "c.parquet"),
+        (Path, "write_text", "c.csv", "c.yaml"),
+    ],
+)
+def test_a_full_disk_leaves_no_half_cohort(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, owner: type, method: str, path: str, named: str
+) -> None:
+    cohort = read_cohort(put(folder, GOOD))
+
+    def fill(self: object, *place: object, **_: object) -> None:
+        file = self if isinstance(self, Path) else place[0]
+        Path(str(file)).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    before = {p: p.read_bytes() for p in folder.iterdir()}
+    monkeypatch.setattr(owner, method, fill)
+    for place in (folder / path, folder / "new" / "deep" / path):
+        with pytest.raises(
+            RunError, match=rf"cannot write {place.parent}/{named}: No space .* choose another"
+        ):
+            write_cohort(cohort, place)
+        assert {p: p.read_bytes() for p in folder.iterdir()} == before
 
 
 def test_digest_sees_labels(folder: Path) -> None:

@@ -14,10 +14,11 @@ import shlex
 from pathlib import Path
 
 import pytest
-import tyro
 
 from radfoundry import studies
+from radfoundry.cli.arguments import parse as parse_words
 from radfoundry.cli.main import COMMANDS
+from radfoundry.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -49,14 +50,17 @@ def commands(page: Path) -> list[str]:
 
 
 def parse(command: str) -> object:
-    """The dataclass that a command line makes; it is not run. Raises SystemExit for a wrong option."""
+    """The dataclass that a command line makes; it is not run.
+
+    Raises SystemExit for a wrong option, InputError for a flag that comes twice and would lose values.
+    """
     words = shlex.split(command.split(" | ")[0], comments=True)[1:]
     assert words and words[0] in COMMANDS, f"no verb {words[:1]}"
     if words[:2] == ["study", "run"]:
         config, rest = studies.get(words[2]).Config, [w for w in words[3:] if w != "--json"]
-        return tyro.cli(config, args=rest)
+        return parse_words(config, rest)
     module, attribute, _ = COMMANDS[words[0]]
-    return tyro.cli(getattr(importlib.import_module(f"radfoundry.cli.{module}"), attribute), args=words[1:])
+    return parse_words(getattr(importlib.import_module(f"radfoundry.cli.{module}"), attribute), words[1:])
 
 
 ALL_COMMANDS = [(name(page), command) for page in PAGES for command in commands(page)]
@@ -76,6 +80,14 @@ def test_parse_refuses_an_unknown_option() -> None:
     assert stop.value.code == 2
     with pytest.raises(AssertionError):
         parse("radfoundry embedd cohort.csv")
+
+
+def test_parse_refuses_a_repeated_flag_whose_first_values_would_be_lost() -> None:
+    with pytest.raises(InputError, match="--encoder is given 2 times"):
+        parse("radfoundry study run embeddings_vs_radiomics --encoder fmcib --encoder astra-ct")
+    with pytest.raises(InputError, match="--target is given 2 times"):
+        parse("radfoundry audit cohort.csv --target ila --target mass")
+    parse("radfoundry evaluate p.csv --model a --model b")  # collected: nothing is lost
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

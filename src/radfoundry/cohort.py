@@ -26,6 +26,7 @@ from radfoundry.cohort_files import FORMAT, Kind, locate, read_csv, read_meta, r
 from radfoundry.errors import ReadError, TableError
 from radfoundry.registry import nearest
 from radfoundry.splits import check_patients
+from radfoundry.table_files import whole
 from radfoundry.table_one import table_one as _table_one
 
 __all__ = ["Cohort", "read_cohort", "table_one", "validate", "write_cohort"]
@@ -215,28 +216,25 @@ def validate(
 def write_cohort(cohort: Cohort, path: str | Path) -> Path:
     """Write the table as .csv or .parquet with `<stem>.yaml` beside it; image paths become relative to it.
 
-    Both files appear whole or not at all.
+    Both files appear whole or not at all. Raises RunError where they cannot be written.
     """
     path = Path(path)
     if path.suffix not in (".csv", ".parquet"):
         raise TableError(f"{path.name}: a cohort is written as .csv or .parquet. Choose one of these endings")
-    path.parent.mkdir(parents=True, exist_ok=True)
     table = cohort.table.copy()
     for column in _file_columns(table):
         table[column] = [_relocate(v, cohort.root, path.parent) for v in table[column]]
     if "date" in table:
         table["date"] = pd.to_datetime(table["date"]).dt.strftime("%Y-%m-%d")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    if path.suffix == ".csv":
-        table.to_csv(temporary, index=False, lineterminator="\n")
-    else:
-        table.to_parquet(temporary, index=False)
     meta = {"format": FORMAT, "name": cohort.name, **{k: v for k, v in cohort.meta.items() if k != "format"}}
-    side = path.with_suffix(".yaml")
-    side_temporary = side.with_name(f".{side.name}.{os.getpid()}.part")
-    side_temporary.write_text(yaml.safe_dump(meta, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    os.replace(side_temporary, side)
-    os.replace(temporary, path)
+    about = yaml.safe_dump(meta, sort_keys=False, allow_unicode=True)
+    with whole(path) as part:
+        if path.suffix == ".csv":
+            table.to_csv(part, index=False, lineterminator="\n")
+        else:
+            table.to_parquet(part, index=False)
+        with whole(path.with_suffix(".yaml")) as side:
+            side.write_text(about, encoding="utf-8")
     return path
 
 

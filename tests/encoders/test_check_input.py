@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ import pytest
 import radfoundry.encoders as encoders
 from radfoundry.encoders.encoder import check_input
 from radfoundry.errors import InputMismatch
+from radfoundry.io import read_image
 from radfoundry.types import Image
 from tests.encoders.tiny import chest
+from tests.io.synthetic import dicom, save
 
 CXR = encoders.card("rad-dino")
 PHOTO = encoders.card("dinov2-small")
@@ -67,6 +70,18 @@ def test_grey_stored_as_colour_is_noted() -> None:
     grey = chest(300, 300)
     colour = replace(grey, array=np.stack([grey.array] * 3, -1))
     assert check_input(CXR, colour) == ("three equal channels read as grey",)
+
+
+def test_raw_detector_data_are_noted_not_refused(tmp_path: Path) -> None:
+    """Presentation Intent Type FOR PROCESSING (PS3.3 C.8.11.1.1.1): what is shown comes later."""
+    pixels = np.random.default_rng(0).integers(0, 4000, (300, 300)).astype(np.uint16)
+    elements = {"Modality": "DX", "RescaleSlope": None, "RescaleIntercept": None, "RescaleType": None}
+    for intent, notes in (
+        ("FOR PROCESSING", ("raw detector data, not for presentation",)),
+        ("FOR PRESENTATION", ()),
+    ):
+        path = save(dicom(pixels, PresentationIntentType=intent, **elements), tmp_path / "a.dcm")
+        assert check_input(CXR, read_image(path)) == notes
 
 
 def test_a_batch_of_another_shape_is_refused() -> None:

@@ -15,7 +15,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 import radfoundry.encoders as encoders
-from radfoundry.encoders import dinov2_focus, huggingface, weights
+from radfoundry.encoders import dinov2_focus, huggingface_recipe, weights
 from radfoundry.encoders.encoder import Backend
 from radfoundry.encoders.nets.densenet import DenseNet121
 from radfoundry.encoders.nets.efficientnet_lite import EfficientNetLite0, folded
@@ -238,7 +238,7 @@ PUBLISHED_PROCESSORS: dict[str, dict[str, Any]] = {
 def test_pixels_equal_the_published_processor(name: str, tmp_path: Path) -> None:
     """On landscape and portrait pictures, so that a squeeze is not taken for a crop or the reverse."""
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(PUBLISHED_PROCESSORS[name]))
-    recipe = huggingface.recipe_from(tmp_path)
+    recipe = huggingface_recipe.recipe_from(tmp_path)
     assert name.startswith("(") or recipe == encoders.card(name).recipe
     processor = transformers.AutoImageProcessor.from_pretrained(tmp_path, backend="pil")
     for rows, columns in ((700, 540), (540, 700)):

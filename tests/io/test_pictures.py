@@ -17,12 +17,14 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
-from pydicom.uid import RLELossless
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian, RLELossless
 from scipy.spatial.transform import Rotation
 
 from radfoundry.errors import ReadError
 from radfoundry.io import read, read_image
-from radfoundry.types import Frames
+from radfoundry.io.square import squared
+from radfoundry.preprocess.recipe import eight_bit
+from radfoundry.types import Frames, Image
 from tests.io.synthetic import dicom, save
 
 RAMP = np.arange(4096, dtype=np.uint16).reshape(64, 64)
@@ -109,9 +111,155 @@ def test_localizer_and_unscaled_ct_are_not_hounsfield(tmp_path):
 
 
 def test_spacing_from_the_detector_is_said(tmp_path):
-    image = written(tmp_path, ImagerPixelSpacing=[0.2, 0.1])
-    assert image.spacing_mm == (0.2, 0.1)
+    image = written(tmp_path, ImagerPixelSpacing=[0.2, 0.2])
+    assert image.spacing_mm == (0.2, 0.2)
     assert "spacing is at the detector, not the patient" in image.record
+
+
+# --- padding --------------------------------------------------------------------------------------------
+
+DETECTOR = {"BitsStored": 14, "HighBit": 13}
+"""14 bits of which the anatomy uses 600 values, without a window."""
+
+
+def anatomy() -> np.ndarray:
+    return np.random.default_rng(0).integers(2000, 2600, (50, 50)).astype(np.uint16)
+
+
+@pytest.mark.parametrize("inverted", [False, True])
+@pytest.mark.parametrize(
+    ("stored", "elements"),
+    [
+        (0, {"PixelPaddingValue": 0}),
+        (16383, {"PixelPaddingValue": 16383}),
+        (7, {"PixelPaddingValue": 0, "PixelPaddingRangeLimit": 20}),
+        (16380, {"PixelPaddingValue": 16383, "PixelPaddingRangeLimit": 16000}),
+    ],
+)
+def test_padding_is_black_and_does_not_decide_the_range(tmp_path, stored, elements, inverted):
+    """PS3.3 C.7.5.1.1.2: padding is no part of the dynamic range; the anatomy looks the same."""
+    pixels = anatomy()
+    photometric = {"PhotometricInterpretation": f"MONOCHROME{1 if inverted else 2}"}
+    whole = written(tmp_path, pixels, **DETECTOR, **photometric)
+    pixels[:, :10] = stored
+    padded = written(tmp_path, pixels, **DETECTOR, **photometric, **elements)
+    np.testing.assert_array_equal(eight_bit(padded)[:, 10:], eight_bit(whole)[:, 10:])
+    assert len(np.unique(eight_bit(padded)[:, 10:])) == 256
+    assert (padded.display()[:, :10] == 0).all()
+    said = [line for line in padded.record if line.startswith("padding (stored")]
+    assert len(said) == 1 and "20.0% of the pixels" in said[0] and "shown black" in said[0]
+    assert not any("padding" in line for line in whole.record)
+
+
+def test_padding_with_a_window_is_black_too(tmp_path):
+    pixels = anatomy()
+    pixels[:5] = 0
+    image = written(tmp_path, pixels, **DETECTOR, PixelPaddingValue=0, WindowCenter=2300, WindowWidth=601,
+                    PhotometricInterpretation="MONOCHROME1")  # fmt: skip
+    assert (image.display()[:5] == 0).all()  # the inversion alone would make it white
+    np.testing.assert_array_equal(image.array[5:], 16383 - pixels[5:].astype(np.float32))
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_padding_of_signed_pixels_keeps_hounsfield_units(tmp_path, syntax):
+    """GE pads the corners of a CT slice with -2000, also where the file does not say the type."""
+    pixels = np.random.default_rng(0).integers(0, 2000, (20, 20)).astype(np.int16)
+    pixels[:2] = -2000
+    data = dicom(pixels, PixelPaddingValue=-2000)
+    data["PixelPaddingValue"].VR = "SS"
+    data.file_meta.TransferSyntaxUID = syntax
+    image = read_image(save(data, tmp_path / "a.dcm"))
+    np.testing.assert_array_equal(image.array, pixels.astype(np.float32) - 1024)
+    assert image.unit == "HU" and image.display_range == (pixels[2:].min() - 1024, pixels[2:].max() - 1024)
+
+
+def test_nothing_but_padding_shows_nothing(tmp_path):
+    image = written(tmp_path, np.full((8, 8), 300, np.uint16), **DETECTOR, PixelPaddingValue=300)
+    assert not image.display().any()
+    unused = written(tmp_path, anatomy(), **DETECTOR, PixelPaddingValue=0)
+    assert unused.record == ("no window: display range from the pixels",)
+
+
+def test_raw_detector_data_are_said(tmp_path):
+    line = "raw detector data, not for presentation"
+    assert line in written(tmp_path, PresentationIntentType="FOR PROCESSING").record
+    assert line not in written(tmp_path, PresentationIntentType="FOR PRESENTATION").record
+
+
+# --- pixels that are not square -------------------------------------------------------------------------
+
+
+def disc(shape: tuple[int, int], tall: float) -> np.ndarray:
+    """A disc of a third of the picture's height, as pixels `tall` times as high as wide store it."""
+    rows, columns = np.indices(shape)
+    down, across = (rows - (shape[0] - 1) / 2) * tall, columns - (shape[1] - 1) / 2
+    return np.where(np.hypot(down, across) < shape[0] * tall / 6, 4095, 0).astype(np.uint16)
+
+
+@pytest.mark.parametrize(
+    ("elements", "spacing"),
+    [
+        ({"PixelSpacing": [0.4, 0.2]}, (0.2, 0.2)),
+        ({"ImagerPixelSpacing": [0.4, 0.2]}, (0.2, 0.2)),
+        ({"NominalScannedPixelSpacing": [0.4, 0.2]}, (0.2, 0.2)),
+        ({"PixelAspectRatio": [2, 1]}, None),
+        ({"PixelAspectRatio": [1, 1], "PixelSpacing": [0.4, 0.2]}, (0.2, 0.2)),
+    ],
+)
+def test_tall_pixels_are_made_square(tmp_path, elements, spacing):
+    """PS3.3 C.7.6.3.1.7: the first number is the height of a pixel. A disc must come out round."""
+    image = written(tmp_path, disc((60, 120), 2), **elements)
+    assert image.array.shape == (120, 120)
+    assert image.spacing_mm == (None if spacing is None else pytest.approx(spacing))
+    inside = image.display() > 0.5
+    assert abs(int(inside.any(1).sum()) - int(inside.any(0).sum())) <= 2
+    assert any("not square: 60 × 120 interpolated to 120 × 120" in line for line in image.record)
+
+
+def test_wide_pixels_of_a_colour_cine_are_made_square(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (2, 20, 10, 3), dtype=np.uint8)
+    data = dicom(pixels[0], **{**DX, "BitsStored": 8, "HighBit": 7, "SamplesPerPixel": 3, "NumberOfFrames": 2,
+                               "PlanarConfiguration": 0, "PhotometricInterpretation": "RGB",
+                               "PixelSpacing": [0.2, 0.6], "Columns": 10})  # fmt: skip
+    data.PixelData = pixels.tobytes()
+    cine = read(save(data, tmp_path / "a.dcm"))
+    assert isinstance(cine, Frames) and cine.array.shape == (2, 20, 30, 3)
+    assert cine.spacing_mm == pytest.approx((0.2, 0.2))
+    np.testing.assert_array_equal(cine.array[:, :, 1::3], pixels)  # a centre in three is one of the file
+
+
+@pytest.mark.parametrize(
+    "elements",
+    [{"PixelSpacing": ["0.143", "0.1427"]}, {"PixelAspectRatio": [100, 101]}, {"PixelAspectRatio": [0, 1]}],
+)
+def test_rounding_and_nonsense_leave_the_pixels_alone(tmp_path, elements):
+    image = written(tmp_path, **elements)
+    np.testing.assert_array_equal(image.array, RAMP)
+    assert not any("square" in line for line in image.record)
+
+
+def test_a_size_beyond_all_sense_is_refused(tmp_path):
+    with pytest.raises(ReadError, match=r"made square, announces .* above the limit"):
+        written(tmp_path, PixelSpacing=[1000, 0.0001])
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rows=st.integers(2, 40), columns=st.integers(2, 40), down=st.floats(0.05, 5), across=st.floats(0.05, 5)
+)
+def test_square_pixels_keep_the_field_of_view_and_the_values(rows, columns, down, across):
+    array = np.random.default_rng(0).normal(size=(rows, columns)).astype(np.float32)
+    image = squared(Image(array, (0.0, 1.0), spacing_mm=(down, across)))
+    assert image.spacing_mm is not None
+    field = np.multiply(image.array.shape, image.spacing_mm)
+    np.testing.assert_allclose(field, (rows * down, columns * across))
+    assert array.min() - 1e-5 <= image.array.min() and image.array.max() <= array.max() + 1e-5
+    finer = int(down > across)
+    assert image.spacing_mm[finer] == (down, across)[finer] and image.array.shape[finer] == array.shape[finer]
+    assert image.array.size >= array.size
+    if image.record:  # square up to the whole number of rows or columns
+        made = image.array.shape[1 - finer]
+        assert abs(image.spacing_mm[1 - finer] / min(down, across) - 1) <= 0.5 / made + 1e-9
 
 
 GREY = ["JPEG-LL.dcm", "JPEG2000.dcm", "MR_small_RLE.dcm",

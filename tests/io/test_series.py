@@ -224,14 +224,25 @@ def test_folder_of_one_picture_reads_as_the_picture(tmp_path):
 
 
 def test_slice_of_a_volume_as_picture(tmp_path):
-    pixels = ct_series(tmp_path)
+    pixels = ct_series(tmp_path, spacing=(0.75, 0.75))
     with pytest.raises(ReadError, match=r"has 4 slices, one picture is needed.*#frame=2"):
         read_image(tmp_path)
     image = read_image(f"{tmp_path}#frame=3")
     np.testing.assert_array_equal(image.array, pixels[3].astype(np.float32) - 1024)
-    assert image.spacing_mm == pytest.approx((0.75, 0.5))
+    assert image.spacing_mm == pytest.approx((0.75, 0.75))
     with pytest.raises(ReadError, match="frames 0 to 3, not 9"):
         read_image(f"{tmp_path}#frame=9")
+
+
+def test_slice_of_a_volume_gets_square_pixels_and_the_volume_keeps_its_own(tmp_path):
+    """6 rows 0.75 mm apart are 9 rows of 0.5 mm; the rows between are interpolated."""
+    pixels = ct_series(tmp_path, spacing=(0.75, 0.5))
+    image = read_image(f"{tmp_path}#frame=3")
+    assert image.array.shape == (9, 5) and image.spacing_mm == pytest.approx((0.5, 0.5))
+    assert "not square: 6 × 5 interpolated to 9 × 5" in image.record[-1]
+    stored = pixels[3].astype(np.float32) - 1024
+    np.testing.assert_array_equal(image.array[1::3], (stored[::2] + stored[1::2]) / 2)  # half way between
+    assert read(tmp_path).array.shape == (5, 6, 4)
 
 
 # --- what must not become a volume unsaid ---------------------------------------------------------------
@@ -290,7 +301,8 @@ def test_slices_of_different_scale_or_polarity_are_refused(tmp_path):
 
 
 def test_monochrome1_volume_keeps_its_values_and_its_pictures_are_inverted(tmp_path):
-    pixels = ct_series(tmp_path, Modality="MR", PhotometricInterpretation="MONOCHROME1", **NO_RESCALE)
+    pixels = ct_series(tmp_path, Modality="MR", PhotometricInterpretation="MONOCHROME1", spacing=(0.5, 0.5),
+                       **NO_RESCALE)  # fmt: skip
     np.testing.assert_array_equal(read(tmp_path).array.T, pixels)
     image = read_image(f"{tmp_path}#frame=1")
     np.testing.assert_array_equal(image.array, pixels.max() + pixels.min() - pixels[1].astype(np.float32))
@@ -381,8 +393,9 @@ def test_mosaic_that_does_not_part_into_tiles_is_refused(tmp_path):
 
 
 def enhanced(
-    path: Path, frames: int, *, slopes: tuple[float, ...] = (2.0,), placed: bool = True
-) -> np.ndarray:
+    path: Path, frames: int, *, slopes: tuple[float, ...] = (2.0,), placed: bool = True,
+    spacing: tuple[float, float] = (0.75, 0.5),
+) -> np.ndarray:  # fmt: skip
     """A CT with one functional group a frame; slopes are taken in turn, none with ()."""
     pixels = np.arange(frames * 12, dtype=np.uint16).reshape(frames, 3, 4)
     data = dicom(pixels[0], NumberOfFrames=frames, **NO_RESCALE)
@@ -409,7 +422,7 @@ def enhanced(
     data.PerFrameFunctionalGroupsSequence = groups
     data.SharedFunctionalGroupsSequence = item(
         PlaneOrientationSequence=item(ImageOrientationPatient=[1, 0, 0, 0, 1, 0]),
-        PixelMeasuresSequence=item(PixelSpacing=[0.75, 0.5], SliceThickness=2),
+        PixelMeasuresSequence=item(PixelSpacing=list(spacing), SliceThickness=2),
     )
     save(data, path)
     return pixels
@@ -424,15 +437,15 @@ def test_enhanced_volume_takes_the_rescale_of_each_frame(tmp_path):
 
 
 def test_enhanced_single_frame_takes_rescale_window_and_spacing_of_its_group(tmp_path):
-    pixels = enhanced(tmp_path / "a.dcm", 1)
+    pixels = enhanced(tmp_path / "a.dcm", 1, spacing=(0.75, 0.75))
     image = read(tmp_path / "a.dcm")
     assert isinstance(image, Image)
     np.testing.assert_array_equal(image.array, 2.0 * pixels[0] - 1000)
-    assert (image.unit, image.spacing_mm, image.display_range) == ("HU", (0.75, 0.5), (-1000.5, -961.5))
+    assert (image.unit, image.spacing_mm, image.display_range) == ("HU", (0.75, 0.75), (-1000.5, -961.5))
 
 
 def test_enhanced_frames_without_a_place(tmp_path):
-    pixels = enhanced(tmp_path / "a.dcm", 3, placed=False)
+    pixels = enhanced(tmp_path / "a.dcm", 3, placed=False, spacing=(0.5, 0.5))
     np.testing.assert_array_equal(read(tmp_path / "a.dcm").array, 2.0 * pixels - 1000)
     enhanced(tmp_path / "b.dcm", 3, placed=False, slopes=(2.0, 3.0))
     with pytest.raises(ReadError, match="rescales its frames differently"):

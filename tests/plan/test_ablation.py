@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,8 @@ from radfoundry.plan import ablation, classifiers, selectors, verdicts
 from radfoundry.plan.ablation import Cases, ablate, areas, inner_folds, labels_of, placed, sample
 from radfoundry.plan.grid import Cell, FeatureSpec, Grid, grid_from, matching, read_grid
 from radfoundry.plan.parts import Part, plain_pipeline
-from radfoundry.splits import kfold
+from radfoundry.splits import Fold, kfold
+from radfoundry.studies import ablation as study
 
 
 def made(n: int = 80, p: int = 300, *, signal: float = 1.0, seed: int = 0, per: int = 1) -> Cases:
@@ -75,9 +77,14 @@ EXACT = [
     Cell("made", classifier="knn", selector="anova", k=10),
     Cell("made", classifier="lda", selector="anova", k=20),
     Cell("made", classifier="lda"),
+    Cell("made", imbalance="under", selector="anova", k=10),
+    Cell("made", classifier="mlp", selector="anova", k=10),
+    Cell("made", classifier="xgboost"),
+    Cell("made", classifier="lightgbm", imbalance="under"),
 ]
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # a network's rounds are given
 @pytest.mark.parametrize("cell", EXACT, ids=str)
 def test_the_quick_way_gives_the_auc_of_the_plain_pipeline(cell: Cell) -> None:
     cases = made(60, 120)
@@ -148,6 +155,17 @@ def test_samples_are_nested_by_patient_and_too_small_ones_are_refused() -> None:
         assert all((cases.patient[fold.train] == p).sum() == (kept == p).sum() for p in set(kept))
     with pytest.raises(NotEnoughData, match="larger sample_size"):
         sample(fold, cases.y, cases.patient, 0.05, 0)
+
+
+@pytest.mark.parametrize("level", ["xgboost", "lightgbm", "mlp", "under"])
+def test_what_runs_plainly_learns_in_an_ablation(level: str) -> None:
+    vary = {"imbalance": ("under",)} if level == "under" else {"classifier": (level,)}
+    grid = Grid({"made": FeatureSpec()}, vary, repeats=1, folds=2, inner=2, shuffled_labels=False)
+    found = ablate(made(80, 6, signal=2.5), grid, log=lambda _: None)
+    (cell,) = found.cells
+    assert not found.failed and level in (cell.classifier, cell.imbalance)
+    assert len(found.folds) == 2 and (found.folds["auroc"] > 0.8).all()
+    assert len(found.scores) == 80 and found.scores["score"].nunique() > 20
 
 
 def test_cells_are_kept_and_equal_ones_are_run_once(tmp_path: Path) -> None:
@@ -334,6 +352,26 @@ def test_areas_are_those_of_scikit_learn() -> None:
     np.testing.assert_allclose(areas(y, scores), [roc_auc_score(y, s) for s in scores], atol=1e-12)
 
 
+@pytest.mark.parametrize("label", [0, 1])
+def test_areas_of_one_class_are_refused(label: int) -> None:
+    with pytest.raises(NotEnoughData, match="a fold has one class only; use fewer folds or more cases"):
+        areas(np.full(5, label), np.zeros((2, 5)))
+
+
+def test_a_fold_of_one_class_says_so_for_its_cell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folds that were not stratified: the last one has no positive."""
+    cases = made(60, 5)
+    rows, last = np.arange(60), np.flatnonzero(cases.y == 0)[:10]
+    other = np.setdiff1d(rows, last)
+    parts = (other[:25], other[25:], last)
+    cut = [Fold(np.setdiff1d(rows, test), test, 0, i) for i, test in enumerate(parts)]
+    real = ablation.kfold
+    monkeypatch.setattr(ablation, "kfold", lambda p, y, **k: cut if len(y) == 60 else real(p, y, **k))
+    grid = Grid({"made": FeatureSpec()}, repeats=1, folds=3, inner=2, shuffled_labels=False)
+    with pytest.raises(NotEnoughData, match=r"gave a result\. The first: a fold has one class only"):
+        ablate(cases, grid, log=lambda _: None)
+
+
 # -- what the tables say ----------------------------------------------------------------------------
 
 
@@ -369,7 +407,7 @@ def test_a_control_at_chance_holds_and_one_that_works_is_named(strong: tuple) ->
         verdicts.chosen_inside(result, verdicts.main_cells(result, grid, n), n) for n in ("made", "noise")
     )
     assert verdicts.against_original(made_, noise, cases, "x").held
-    assert verdicts.against_original(noise, made_, cases, "x").result == "says nothing"
+    assert verdicts.against_original(noise, noise, cases, "x").result == "says nothing"
     assert not verdicts.against_original(made_, made_, cases, "x").held
     shuffled = [c for c in result.cells if c.labels == "shuffled"]
     assert [c.features for c in shuffled] == ["made"]
@@ -380,6 +418,76 @@ def test_a_control_at_chance_holds_and_one_that_works_is_named(strong: tuple) ->
     for kind in (verdicts.SHUFFLED, "control"):
         judged = verdicts.at_chance(below, kind)
         assert not judged.held and "below it" in judged.sentence and "leak" in judged.sentence
+
+
+@pytest.fixture(scope="module")
+def judged() -> dict[str, verdicts.Control]:
+    """Controls of two sets, one of which knows nothing and one much; and the volume."""
+    rng = np.random.default_rng(0)
+    y, who = (np.arange(120) % 3 == 0).astype(int), np.arange(120).astype(str)
+    signal = {
+        "blind": 0.0,
+        "its scramble": 1.2,
+        "strong": 1.8,
+        "its twin": 0.7,
+        "its noise": 0.0,
+        "size": 0.8,
+    }
+    matrices = {name: (rng.normal(size=(120, 5)) + s * y[:, None]).astype(np.float32)
+                for name, s in signal.items()}  # fmt: skip
+    spec = {
+        "blind": FeatureSpec(),
+        "its scramble": FeatureSpec(role="control", of="blind"),
+        "strong": FeatureSpec(),
+        "its twin": FeatureSpec(role="control", of="strong"),
+        "its noise": FeatureSpec(role="control", of="strong"),
+        "size": FeatureSpec(role="volume"),
+    }
+    grid = Grid(spec, {"classifier": ("lda",)}, repeats=2, folds=4, inner=2, shuffled_labels=False)
+    cases = Cases(y, who, who, matrices)
+    result = ablate(cases, grid, log=lambda _: None)
+    found = verdicts.controls(grid, verdicts.chosen_sets(result, grid), result, cases)
+    return {f"{c.name} {i}" if c.name == "size" else c.name: c for i, c in enumerate(found)}
+
+
+def test_a_control_above_chance_is_never_passed_over(judged: dict[str, verdicts.Control]) -> None:
+    scramble, twin, noise = (judged[n] for n in ("its scramble", "its twin", "its noise"))
+    assert scramble.result == "did not hold" and not scramble.at_chance
+    assert "its scramble: above chance" in scramble.sentence and "blind" in scramble.sentence
+    assert twin.held and not twin.at_chance and "its twin is itself above chance (AUC" in twin.sentence
+    assert noise.held and noise.at_chance and "chance" not in noise.sentence
+    # Two controls of one set are judged jointly, as those of shuffled labels are.
+    assert twin.estimate.level == noise.estimate.level == pytest.approx(0.975)
+    assert scramble.estimate.level == 0.95 and "joint over 2 such controls" in twin.sentence
+    volume = {c.result: c for n, c in judged.items() if n.startswith("size")}
+    assert set(volume) == {"held", "did not hold"} and not volume["held"].at_chance
+
+
+def test_a_control_below_chance_is_said_to_be(strong: tuple) -> None:
+    cases, grid, result = strong
+    made_, noise = (
+        verdicts.chosen_inside(result, verdicts.main_cells(result, grid, n), n) for n in ("made", "noise")
+    )
+    below = replace(noise, folds=noise.folds.assign(auroc=0.2 + noise.folds["auroc"] / 100))
+    for original, result_ in ((made_, "held"), (noise, "says nothing")):
+        found = verdicts.against_original(original, below, cases, "x")
+        assert found.result == result_ and "noise is itself below chance (AUC 0.2" in found.sentence
+
+
+def test_the_page_warns_of_every_control_that_is_not_at_chance(judged: dict[str, verdicts.Control]) -> None:
+    told: dict[str, list] = {"notes": [], "rows": []}
+    page = SimpleNamespace(
+        add_estimates=lambda _: None,
+        note=told["notes"].append,
+        section=lambda *_, rows, **__: told["rows"].extend(rows),
+    )
+    study._show_controls(page, list(judged.values()))  # type: ignore[arg-type]
+    assert len(told["rows"]) == len(judged) == 5
+    warned = {c.sentence for c in judged.values() if c.name != "its noise"}
+    assert set(told["notes"]) == warned and len(warned) == 4
+    headline, _ = study._verdict(Grid({"blind": FeatureSpec()}), {}, [], list(judged.values()))
+    assert "1 of 3 negative controls did not hold: its scramble." in headline
+    assert "Its twin held, but is not itself at chance." in headline and "noise" not in headline
 
 
 def test_controls_of_shuffled_labels_are_judged_jointly(strong: tuple) -> None:
@@ -551,7 +659,7 @@ inner: 2
 def ablate_command(grid: Path, *more: str) -> int:
     folder = grid.parent
     words = ["ablate", str(grid), "--out", str(folder / "run"), "--store", str(folder / "store")]
-    return main([*words, "--jobs", "1", *more])
+    return main([*words, *([] if "--jobs" in more else ["--jobs", "1"]), *more])
 
 
 def test_the_page_names_the_control_that_did_not_hold_and_no_other(tmp_path: Path) -> None:

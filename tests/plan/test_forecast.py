@@ -304,6 +304,16 @@ def test_empty_optional_columns_say_nothing(tmp_path: Path) -> None:
     assert found.test_cases is None and found.test_covariance is None and found.pool_positives is None
 
 
+def test_families_that_need_more_sizes_are_named_in_a_note() -> None:
+    measured = curve(0.95, 0.8, 0.6).upto(15)  # three sizes
+    f = forecast(measured, 0.9, families=("power", "mmf", "weibull"), draws=50)
+    assert f.stack is not None and [own.family for own in f.stack.fits] == ["power"]
+    (note,) = [words for words in f.as_dict()["notes"] if "left out" in words]
+    assert note.startswith("mmf (4 parameters), weibull (4 parameters) were left out") and "3 sizes" in note
+    assert not [w for w in forecast(measured, 0.9, families=("power",), draws=50).notes if "left out" in w]
+    assert not [w for w in forecast(measured, 0.9, draws=50).notes if "left out" in w]
+
+
 def test_beyond_the_horizon_names_no_number_to_cost() -> None:
     n = np.array([5, 10, 20, 40, 80.0])
     rng = np.random.default_rng(0)

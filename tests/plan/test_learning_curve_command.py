@@ -47,8 +47,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(folder: Path, *words: str) -> int:
+    """The command on the cohort and its table, with the options of SMALL that `words` do not set."""
     cohort, features = str(folder / "cohort.csv"), str(folder / "radiomics.csv")
-    return main(["plan", "learning-curve", cohort, "--features", features, *SMALL, *words])
+    usual, kept = ["--features", features, *SMALL], []
+    for index, word in enumerate(usual):
+        flag = next(w.partition("=")[0] for w in reversed(usual[: index + 1]) if w.startswith("--"))
+        kept += [] if flag in words else [word]
+    return main(["plan", "learning-curve", cohort, *kept, *words])
 
 
 def test_feature_table_to_forecast(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -230,3 +235,118 @@ def test_wrong_feature_tables(
     (tmp_path / "bad.csv").write_text(text)
     assert run(folder, "--target", "ila", "--features", str(tmp_path / "bad.csv")) == 2
     assert match in capsys.readouterr().err
+
+
+def written_curves(path: Path, metric: str = "", **columns: object) -> Path:
+    """Four curves of two labels at six sizes, as somebody else measured them."""
+    rng = np.random.default_rng(0)
+    n = np.array([5, 10, 15, 20, 30, 50])
+    tables = []
+    for index, (target, name) in enumerate([("rare", "a"), ("rare", "b"), ("common", "a"), ("common", "b")]):
+        value = 0.9 - (0.5 + 0.1 * index) * n**-0.5 + 0.005 * rng.standard_normal((10, 6))
+        table = pd.DataFrame(value, columns=n).assign(repeat=range(10)).melt("repeat", var_name="n")
+        cases = {"test_cases": 200, "test_positives": 10 if target == "rare" else 100}
+        tables.append(table.assign(target=target, name=name, **cases, **columns))
+    whole = pd.concat(tables)
+    (whole.assign(metric=metric) if metric else whole).to_csv(path, index=False)
+    return path
+
+
+def forecast_of(path: Path, *words: str) -> int:
+    return main(["plan", "learning-curve", "--curve", str(path), "--goal", "0.85", "--draws", "100", *words])
+
+
+@pytest.mark.parametrize("option", [
+    ["--target", "rare"], ["--encoder", "raw-pixels"], ["--weights", "a.pt"], ["--features", "x.csv"],
+    ["--sizes", "5", "10"], ["--negatives", "5"], ["--repeats", "3"], ["--folds", "2"], ["--design", "cv"],
+    ["--head", "knn"], ["--store", "s"], ["--device", "cuda"], ["--accept-licence", "A"], ["--jobs", "1"],
+])  # fmt: skip
+def test_options_that_measure_are_refused_beside_a_measured_curve(
+    option: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert forecast_of(written_curves(tmp_path / "curve.csv"), *option) == 2
+    captured = capsys.readouterr()
+    assert f"{option[0]}: for measuring a curve" in captured.err and not captured.out
+
+
+def test_metric_of_a_measured_curve(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bare, named = written_curves(tmp_path / "bare.csv"), written_curves(tmp_path / "named.csv", "auprc")
+    for path, words in ((bare, ["--metric", "auprc"]), (named, ["--metric", "auprc"]), (named, [])):
+        assert forecast_of(path, "--json", *words) == 0
+        assert {c["metric"] for c in json.loads(capsys.readouterr().out)["curves"]} == {"auprc"}
+    assert forecast_of(bare, "--json") == 0
+    assert {c["metric"] for c in json.loads(capsys.readouterr().out)["curves"]} == {"auroc"}
+
+
+@pytest.mark.parametrize(
+    ("metric", "match"),
+    [("f1", "column 'metric' of curve.csv says auprc"), ("auroc", "says auprc"), ("auk", "no metric 'auk'"),
+     ("brier", "falls as a model gets better")],
+)  # fmt: skip
+def test_another_metric_than_the_files_is_refused(
+    metric: str, match: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stated = "" if metric == "brier" else "auprc"
+    assert forecast_of(written_curves(tmp_path / "curve.csv", stated), "--metric", metric) == 2
+    assert match in capsys.readouterr().err
+
+
+def test_cost_of_a_curve_whose_ratio_is_not_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = written_curves(tmp_path / "curve.csv")
+    assert forecast_of(path, "--prevalence", "0.7") == 0
+    assert "Positives alone are counted" in capsys.readouterr().out
+    assert forecast_of(path, "--prevalence", "0.7", "--json") == 0
+    known = [c["cost"] for c in json.loads(capsys.readouterr().out)["curves"] if c["cost"]]
+    assert known and all(c["negatives"] is None and c["binds"] == "positives" for c in known)
+    assert forecast_of(path, "--prevalence", "1") == 0  # nothing is known of negatives to miss
+
+
+def test_cost_counts_the_negatives_of_the_curve(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alike = ["--target", "ila", "--goal", "0.7", "--store", str(tmp_path / "store"), "--draws", "100"]
+    words = [*alike, "--prevalence", "0.8"]
+    assert run(folder, *words, "--json") == 0
+    (curve,) = json.loads(capsys.readouterr().out)["curves"]
+    assert curve["cost"]["binds"] == "negatives"
+    assert curve["cost"]["cases"] == pytest.approx(np.ceil(curve["n_at"]) / 0.2)
+    assert curve["next_labels"]["positives"] == pytest.approx(2)
+    assert run(folder, *words) == 0
+    assert "The negatives bind: " in capsys.readouterr().out
+    assert run(folder, *alike, "--prevalence", "0.1") == 0
+    assert "The positives bind: " in capsys.readouterr().out
+    assert run(folder, *alike, "--prevalence", "1") == 2
+    assert "no negative case is ever found" in capsys.readouterr().err
+
+
+def test_early_slope_ends_where_the_back_test_begins(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from radfoundry.plan.learning_curve import early_slope
+    from radfoundry.plan.measured import read_curves
+
+    path = written_curves(tmp_path / "curve.csv")
+    for until in (15, 50):
+        assert forecast_of(path, "--back-test-from", str(until), "--json") == 0
+        slope = json.loads(capsys.readouterr().out)["early_slope"]
+        assert slope["until"] == until
+        expected = [early_slope(m, until=until) for m in read_curves(path)]
+        assert [r["slope"] for r in slope["rows"]] == pytest.approx(expected)
+    assert forecast_of(path, "--back-test-from", "15") == 0
+    assert "Early slope (up to 15 positives)" in capsys.readouterr().out
+
+
+def test_every_label_is_drawn_with_its_own_chance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from radfoundry.report import figures
+
+    drawn = []
+    monkeypatch.setattr(figures, "save", lambda figure, *_: drawn.append(figure))
+    path = written_curves(tmp_path / "curve.csv")
+    assert forecast_of(path, "--metric", "auprc", "--out", str(tmp_path / "out")) == 0
+    assert [levels(axes) for axes in drawn[0].axes] == [{0.85, 0.05}, {0.85, 0.5}]
+
+
+def levels(axes) -> set[float]:
+    """Heights of the level lines of a panel."""
+    heights = [np.unique(np.asarray(own.get_ydata(), float)) for own in axes.lines]
+    return {round(float(y[0]), 3) for y in heights if len(y) == 1}

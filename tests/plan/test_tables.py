@@ -14,6 +14,7 @@ from radfoundry.cohort import read_cohort
 from radfoundry.errors import InputError, RadfoundryError, TableError, UnknownName
 from radfoundry.plan import tables
 from radfoundry.plan.grid import grid_from, read_grid
+from radfoundry.plan.label_columns import telling
 from radfoundry.plan.lesions import by_patient
 
 N = 24
@@ -128,6 +129,98 @@ def test_labels_and_ids_in_a_table_are_no_features_and_ids_keep_their_leading_ze
     found = read(made)
     assert found.complete.all() and found.names["texture"] == tuple(f"t{i}" for i in range(6))
     np.testing.assert_array_equal(found.matrices["texture"], before)
+
+
+def labels(folder: Path) -> pd.Series:
+    return pd.read_csv(folder / "cohort.csv")["y:grows"]
+
+
+@pytest.mark.parametrize("name", ["grows", "GROWS", " grows ", "os"])
+def test_a_column_named_like_a_label_is_refused_whatever_it_holds(made: Path, name: str) -> None:
+    change(made, "cohort.csv", **{"time:os": np.linspace(1, 90, 2 * N), "event:os": 1})
+    change(made, "texture.csv", **{name: np.random.default_rng(1).normal(size=2 * N)})
+    with pytest.raises(TableError, match=rf"texture: .*column '{name}' is named like the label"):
+        read(made)
+
+
+def test_a_pattern_does_not_let_a_label_in(made: Path) -> None:
+    change(made, "texture.csv", **{"y:grows": labels(made), "truth:other": 1.0})
+    (made / "grid.yaml").write_text(GRID.replace("texture.csv}", "texture.csv, columns: ['t*']}"))
+    with pytest.raises(TableError, match="column 'truth:other' is named like the label"):
+        read(made)
+
+
+@pytest.mark.parametrize("coding", ["as it is", "turned", "1 and 2", "with gaps", "text labels", "a time"])
+def test_a_column_that_holds_a_label_is_refused_under_any_name(made: Path, coding: str) -> None:
+    y = labels(made).astype(float)
+    if coding == "text labels":
+        change(made, "cohort.csv", **{"y:grows": np.where(y == 1, "fast", "slow")})
+    if coding == "a time":
+        change(made, "cohort.csv", **{"time:os": np.linspace(1, 90, 2 * N), "event:os": 1})
+    held = {"turned": 1 - y, "1 and 2": 1 + y, "with gaps": y.where(np.arange(2 * N) > 4),
+            "a time": np.linspace(1, 90, 2 * N)}.get(coding, y)  # fmt: skip
+    change(made, "texture.csv", outcome=held)
+    with pytest.raises(TableError, match=r"'outcome' holds the values of the label '(y:grows|time:os)'"):
+        read(made)
+
+
+@pytest.mark.parametrize("kind", ["one wrong", "mostly missing", "constant", "finer"])
+def test_a_column_that_is_no_label_stays(made: Path, kind: str) -> None:
+    y = labels(made).astype(float)
+    at = np.arange(2 * N)
+    kept = {"one wrong": y.where(at != 7, 1 - y), "mostly missing": y.where(at < 20), "constant": 0 * y,
+            "finer": y + at / 100}[kind]  # fmt: skip
+    change(made, "texture.csv", other=kept)
+    assert "other" in read(made).names["texture"]
+
+
+@pytest.mark.parametrize("values", ["number", "words"])
+def test_a_covariate_that_is_the_label_asked_for_is_refused_and_another_label_is_not(
+    made: Path, values: str
+) -> None:
+    y = labels(made)
+    held = np.where(y == 1, "yes", "no") if values == "words" else 3 - y
+    change(made, "cohort.csv", kind=held)
+    (made / "grid.yaml").write_text(GRID.replace("[age]", "[kind]"))
+    grid, cohort = read_grid(made / "grid.yaml"), read_cohort(made / "cohort.csv", need_images=False)
+    with pytest.raises(TableError, match=r"age: .* column 'kind' holds the values of the label 'y:grows'"):
+        tables.read(grid, cohort, "grows", y.to_numpy())
+    change(made, "cohort.csv", **{"y:kind": held, "y:grows": np.arange(2 * N) % 2})
+    cohort = read_cohort(made / "cohort.csv", need_images=False)
+    with pytest.raises(TableError, match="column 'kind' is named like the label 'y:kind'"):
+        tables.read(grid, cohort, "kind", y.to_numpy())
+    assert tables.read(grid, cohort).complete.all()
+
+
+def test_a_label_in_a_table_stops_the_commands_and_one_column_that_tells_it_is_noted(
+    made: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    y = labels(made)
+    nearly = y + np.linspace(0, 0.5, 2 * N)  # tells the label, and is not its values
+    change(made, "texture.csv", t1=nearly.where(np.arange(2 * N) != 5))
+    out, store = made / "run", made / "store"
+    grid = ["ablate", str(made / "grid.yaml"), "--out", str(out), "--store", str(store), "--jobs", "1"]
+    curve = ["plan", "learning-curve", str(made / "cohort.csv"), "--features", str(made / "texture.csv")]
+    curve += ["--sizes", "4", "6", "--negatives", "1", "--repeats", "2", "--folds", "2", "--jobs", "1"]
+    assert main(grid) == 0
+    (noted,) = [
+        note for note in json.loads((out / "sections.json").read_text())["notes"] if "alone tells" in note
+    ]
+    assert noted.startswith("texture: column 't1' alone tells the label (AUC 1.000). Make sure")
+    capsys.readouterr()
+    assert main(curve) == 0
+    assert "texture: column 2 of 6 alone tells the label (AUC 1.000)" in capsys.readouterr().out
+    change(made, "texture.csv", grows=y)
+    for command in ([*grid, "--force"], curve):
+        assert main(command) == 2
+        assert "column 'grows' is named like the label 'y:grows'" in capsys.readouterr().err
+
+
+def test_with_few_cases_the_note_says_what_luck_gives() -> None:
+    y = np.array([1, 0, 0, 0, 1, 0])
+    (words,) = telling("many", np.column_stack([1 - y, y * np.nan, np.arange(6), y + np.arange(6) / 10]), y)
+    assert "column 1 of 4 and 1 more alone tells" in words and "luck gives 0.53 such columns" in words
+    assert telling("few", np.arange(6.0)[:, None], y) == []
 
 
 def test_an_unknown_column_and_a_missing_file(made: Path) -> None:

@@ -21,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
+from radfoundry import optional
 from radfoundry.datasets import phantom_series
 from radfoundry.errors import MissingExtra, ReadError
 from radfoundry.io.dicom import DicomFile
@@ -28,6 +29,7 @@ from radfoundry.series import bids
 from radfoundry.series import labels as names
 from radfoundry.series.bids import Target, convert, plan
 from radfoundry.series.classify import classify
+from radfoundry.series.dcm2niix_program import warnings_of
 from radfoundry.series.find import Series, find
 from radfoundry.series.organise import Index, organise
 from radfoundry.series.verdict import Attributes, Verdict
@@ -38,7 +40,7 @@ VALIDATOR = shutil.which(
     "bids-validator-deno", path=f"{Path(sys.executable).parent}:{'/usr/local/bin:/usr/bin'}"
 )
 needs_dcm2niix = pytest.mark.skipif(
-    not (bids.optional.available("dcm2niix") or shutil.which("dcm2niix")), reason="dcm2niix is not installed"
+    not (optional.available("dcm2niix") or shutil.which("dcm2niix")), reason="dcm2niix is not installed"
 )
 
 
@@ -362,12 +364,46 @@ def test_a_failing_or_endless_dcm2niix_is_told_without_paths(
         converted(fake(end=end), target("anat", "T1w"), tmp_path, timeout_s=0.5)
 
 
+@pytest.mark.parametrize(
+    ("syntax", "advice"),
+    [
+        ("1.2.840.10008.1.2.1", "Check for missing slices"),
+        (
+            "1.2.840.10008.1.2.4.201",
+            "High-Throughput JPEG 2000 Image Compression (Lossless Only) (1.2.840.10008.1.2.4.201): "
+            "pip install 'radfoundry[compressed]'",
+        ),
+        ("1.2.840.10008.1.2.4.102", "(1.2.840.10008.1.2.4.102): no decoder of dcm2niix or pydicom reads it"),
+        ("1.2.3.4", "Its transfer syntax is 1.2.3.4: no decoder"),
+    ],
+)
+def test_pixels_that_dcm2niix_cannot_decode_are_named_with_what_can(
+    syntax: str, advice: str, fake: Fake, tmp_path: Path
+) -> None:
+    program = fake(end="echo 'Warning: Empty protocol name(s)'; echo 'Error: no decoder'; exit 1")
+    one = series()
+    one = replace(one, files=tuple(replace(file, syntax=syntax) for file in one.files))
+    with pytest.raises(ReadError) as told:
+        convert(one, target("anat", "T1w"), tmp_path / "stage", program=program)
+    plain = advice == "Check for missing slices"
+    assert advice in str(told.value) and ("missing slices" in str(told.value)) == plain
+    assert "failed (exit 1): Error: no decoder; Warning: Empty protocol name(s). " in str(told.value)
+
+
+def test_what_dcm2niix_says_loses_paths_and_uids_but_those_of_dicom() -> None:
+    said = "Warning: 1.3.12.2.1107.5.2.43.66012 in /home/doe/x.dcm\nNote: y"
+    assert warnings_of(f"{said}\nWarning: syntax '1.2.840.10008.1.2.5'") == [
+        "Warning: … in …",
+        "Warning: syntax '1.2.840.10008.1.2.5'",
+    ]
+
+
 def test_no_image_and_no_program_are_told(
     fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ReadError, match="wrote no image"):
         converted(fake(), target("anat", "T1w"), tmp_path)
-    monkeypatch.setattr(bids.optional, "available", lambda _: False)
+    monkeypatch.setattr(optional, "available", lambda _: False)
     monkeypatch.setattr(shutil, "which", lambda _: None)
     with pytest.raises(MissingExtra, match=r"radfoundry\[series"):
         bids.executable()

@@ -12,9 +12,10 @@ from pydicom.uid import UID
 
 from radfoundry.datasets import phantom_series
 from radfoundry.errors import NotEnoughData, ReadError
+from radfoundry.series import classify as classifying
 from radfoundry.series import rules
 from radfoundry.series.assess import assess, hide
-from radfoundry.series.classify import Classified, Classifier, classify, classify_study
+from radfoundry.series.classify import Classified, Classifier, classify, classify_study, in_batches
 from radfoundry.series.find import Series, find, from_datasets
 from radfoundry.series.header import SeriesHeader
 from radfoundry.series.pixels import Pixels
@@ -32,7 +33,7 @@ def model():
 @pytest.fixture
 def silent(monkeypatch):
     """Rules that never speak."""
-    monkeypatch.setattr(rules, "decide", lambda header: None)
+    monkeypatch.setattr(rules, "decide", lambda header, **_: None)
 
 
 def _series(uid: str, study: str = "s", number: int = 1) -> Series:
@@ -91,7 +92,7 @@ def test_rules_alone_say_so_and_give_no_probability():
 
 
 def test_a_rule_turns_a_doubtful_verdict_and_is_traced(model, monkeypatch):
-    monkeypatch.setattr(rules, "decide", lambda header: RuleVerdict("r", "T2", "", "because → T2"))
+    monkeypatch.setattr(rules, "decide", lambda header, **_: RuleVerdict("r", "T2", "", "because → T2"))
     (found,) = _judge(model, [SeriesHeader("1")], pixels="never")
     assert found.verdict.modality == "T2"
     assert found.verdict.source == "rules+tags"
@@ -101,13 +102,13 @@ def test_a_rule_turns_a_doubtful_verdict_and_is_traced(model, monkeypatch):
 def test_a_rule_against_a_sure_network_is_unsure(model, monkeypatch):
     batch = examples(3, seed=9)
     t1 = batch.headers[batch.modality.index("T1")]
-    monkeypatch.setattr(rules, "decide", lambda header: RuleVerdict("r", "T2", "", "because → T2"))
+    monkeypatch.setattr(rules, "decide", lambda header, **_: RuleVerdict("r", "T2", "", "because → T2"))
     (found,) = _judge(model, [t1], pixels="never")
     assert found.verdict.unsure
 
 
 def test_a_rule_for_what_the_model_never_learnt_decides(model, monkeypatch):
-    monkeypatch.setattr(rules, "decide", lambda header: RuleVerdict("r", "SWI", "", "SWI → SWI"))
+    monkeypatch.setattr(rules, "decide", lambda header, **_: RuleVerdict("r", "SWI", "", "SWI → SWI"))
     (found,) = _judge(model, [SeriesHeader("1")], pixels="never")
     assert (found.verdict.label, found.verdict.confidence) == ("SWI", None)
 
@@ -251,3 +252,85 @@ def test_nothing_that_private_elements_told_is_left_in_a_header_without_them(ven
 
 def test_the_labels_of_the_small_sorter_are_known_labels():
     assert {label.partition(":")[0] for label in LABELS} <= {"T1", "T2", "other"}
+
+
+def _knows_not_mr(model):
+    """The same network, whose third label is not BOLD but what is not MR; a rule for it is believed."""
+    rule = {"other:NOT-MR": np.log([0.02, 0.02, 0.96])}
+    labels = (*LABELS[:2], "other:NOT-MR")
+    return replace(model, modalities=labels, rules={**model.rules, "modality": rule})
+
+
+@pytest.mark.parametrize("pixels", ["auto", "always"])
+@pytest.mark.parametrize(
+    "values",
+    [{"Modality": ("US",)}, {"Modality": ("CT",)}, {"SOPClassUID": ("1.2.840.10008.5.1.4.1.1.2",)}],
+    ids=["US", "CT", "the SOP class of CT"],
+)
+def test_the_modality_of_another_scanner_is_a_fact_that_no_model_outvotes(model, values, pixels):
+    t1 = examples(3, seed=9).headers[0]
+    header = replace(t1, values={**t1.values, **values})
+    reader = Reader()
+    (found,) = _judge(_knows_not_mr(model), [header], pixels=pixels, reader=reader)
+    verdict = found.verdict
+    assert (verdict.label, verdict.unsure, verdict.confidence) == ("other:NOT-MR", False, None)
+    assert (verdict.source, verdict.candidates) == ("rules", ("other:NOT-MR",))
+    assert reader.read == ([] if pixels == "auto" else ["1.2.0"])
+
+
+def test_a_modality_that_dicom_does_not_know_is_no_fact(model):
+    t1 = examples(3, seed=9).headers[0]
+    header = replace(t1, values={**t1.values, "Modality": ("MRI",)})
+    (found,) = _judge(_knows_not_mr(model), [header], pixels="never")
+    assert found.verdict.unsure and found.verdict.source == "rules+tags"
+
+
+def _t1(uid: str, **where: str) -> tuple[Series, SeriesHeader]:
+    header = SeriesHeader(
+        uid, {"ScanningSequence": ("SE",), "MRAcquisitionType": ("2D",), "Modality": ("MR",),
+              "EchoTime": (10.0,), "RepetitionTime": (500.0,)},
+        echo_times=(10.0,), repetition_times=(500.0,),
+    )  # fmt: skip
+    return replace(_series(uid), **where), header
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "pair"),
+    [
+        ({"study": "s"}, {"study": "s"}, True),
+        ({"study": "s"}, {"study": "s", "subject": "somebody else"}, False),
+        ({"study": "", "study_date": "20260101"}, {"study": "", "study_date": "20260101"}, True),
+        ({"study": "", "study_date": "20260101"}, {"study": "", "study_date": "20260102"}, False),
+        ({"study": ""}, {"study": ""}, False),
+    ],
+)
+def test_a_pair_before_and_after_contrast_is_of_one_person_and_one_day(one, other, pair):
+    (first, second), headers = zip(_t1("1", **one), _t1("2", **other), strict=True)
+    found = Classifier(None)([first, second], headers)
+    assert [item.verdict.modality for item in found] == ["T1", "T1"]
+    assert [item.verdict.unsure for item in found] == [pair, pair]
+
+
+@pytest.mark.parametrize(("study", "sizes"), [("", [64, 64, 2]), ("one", [130])])
+def test_series_without_a_study_and_a_date_are_read_some_dozens_at_a_time(study, sizes):
+    series = [_series(str(number), study=study, number=number) for number in range(130)]
+    batches = []
+
+    def classifier(batch, headers):
+        batches.append(len(batch))
+        return list(batch)
+
+    found = in_batches(series, lambda one: SeriesHeader(one.uid), classifier)
+    assert batches == sizes and len(found) == 130
+
+
+def test_a_folder_is_read_by_as_many_threads_as_asked_for(tmp_path, monkeypatch):
+    put(tmp_path, *(mr(k) for k in (1, 2, 3)))
+    asked = []
+    real = classifying.find
+    monkeypatch.setattr(
+        classifying, "find", lambda *a, **how: asked.append(how["threads"]) or real(*a, **how)
+    )
+    one, two = classify(tmp_path), classify(tmp_path, threads=2)
+    assert asked == [1, 2]
+    assert [item.verdict for item in one] == [item.verdict for item in two]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -46,7 +48,7 @@ def test_classify_prints_says_that_rules_judged_and_writes(archive, capsys, monk
 def test_classify_as_json_is_nothing_else(archive, capsys):
     assert main(["series", "classify", str(archive), "--model", "none", "--json"]) == 0
     said = capsys.readouterr()
-    assert json.loads(said.out)[0]["label"] == "T2-FLAIR"
+    assert json.loads(said.out)["series"][0]["label"] == "T2-FLAIR"
     assert "rules alone" not in said.err
 
 
@@ -285,7 +287,7 @@ def test_classify_names_labels_as_their_file_does(archive, tmp_path, capsys):
     )
     words = ["series", "classify", str(archive), "--model", "none", "--labels", str(own), "--json"]
     assert main(words) == 0
-    assert json.loads(_said(capsys)[0])[0]["name"] == "Dunkelwasser"
+    assert json.loads(_said(capsys)[0])["series"][0]["name"] == "Dunkelwasser"
 
 
 def test_without_torch_it_says_that_torch_is_missing(archive, capsys, monkeypatch):
@@ -307,3 +309,119 @@ def test_training_says_how_to_use_a_model_that_is_not_the_default(epochs, tmp_pa
     assert main(["series", "train", "--epochs", str(epochs), "--store", str(tmp_path)]) == 0
     out, err = _said(capsys)
     assert (f"--model {out.split(':')[0]}" in err) == (epochs != default.Recipe().training.epochs)
+
+
+BESIDE = "passed over: 5 unreadable, 2 not DICOM, 1 hidden, 1 link out of the folder\n"
+
+
+def _beside(archive: Path) -> None:
+    """A series of five cut-off files, a link out, a hidden folder, a zip and a NIfTI, beside a good one."""
+    put(archive / "broken", *(mr(k, SeriesInstanceUID="1.2.5") for k in range(5)))
+    for path in (archive / "broken").iterdir():
+        path.write_bytes(path.read_bytes()[:140])
+    (archive / "linked").symlink_to(put(archive.parent / "outside", mr(1, SeriesInstanceUID="1.2.6")))
+    put(archive / ".hidden", mr(1, SeriesInstanceUID="1.2.7"))
+    (archive / "x.zip").write_bytes(b"PK\3\4junk")
+    (archive / "y.nii").write_bytes(bytes(400))
+
+
+def _words(verb: str, archive: Path, tmp_path: Path) -> list[str]:
+    more = {"classify": [], "evaluate": ["--truth", str(_truth(archive, "T2-FLAIR"))],
+            "organise": ["--out", str(tmp_path / "tree")]}[verb]  # fmt: skip
+    return ["series", verb, str(archive), "--model", "none", *more]
+
+
+@pytest.mark.parametrize(("verb", "code"), [("classify", 1), ("organise", 1), ("evaluate", 0)])
+def test_what_was_passed_over_is_told_and_unreadable_files_end_in_one(verb, code, archive, tmp_path, capsys):
+    words = _words(verb, archive, tmp_path)
+    assert main(words) == 0
+    assert "passed over" not in _said(capsys)[1]
+    _beside(archive)
+    assert main([*words, "--json"]) == code
+    out, err = _said(capsys)
+    assert BESIDE in err
+    told = json.loads(out)["passed_over"]
+    assert told == {"unreadable": 5, "not DICOM": 2, "hidden": 1, "link out of the folder": 1}
+
+
+@pytest.mark.parametrize("verb", ["classify", "organise"])
+def test_what_is_no_dicom_is_told_and_ends_in_zero(verb, archive, tmp_path, capsys):
+    (archive / "readme.txt").write_text("hello")
+    assert main(_words(verb, archive, tmp_path)) == 0
+    assert "passed over: 1 not DICOM\n" in _said(capsys)[1]
+
+
+@pytest.mark.parametrize("verb", ["classify", "organise"])
+def test_a_folder_that_cannot_be_listed_is_told_and_ends_in_one(verb, archive, tmp_path, capsys, monkeypatch):
+    (archive / "locked").mkdir()
+    real = os.scandir
+
+    def scandir(path="."):
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert main(_words(verb, archive, tmp_path)) == 1
+    assert "passed over: 1 unreadable folder\n" in _said(capsys)[1]
+
+
+@pytest.mark.parametrize("verb", ["classify", "organise", "evaluate"])
+def test_people_under_one_patient_id_are_told_without_their_names(verb, archive, tmp_path, capsys):
+    for name, birth in (("a", "19500101"), ("b", "20100101")):
+        put(archive / name, mr(SeriesInstanceUID=f"1.{ord(name)}", StudyInstanceUID=f"1.2.{ord(name)}",
+                               PatientID="ANON", PatientName="Doe^J", PatientBirthDate=birth))  # fmt: skip
+    assert main([*_words(verb, archive, tmp_path), "--json"]) == 0
+    out, err = _said(capsys)
+    line = "one Patient ID stands for 2 people by birth date, sex or name: sub-"
+    assert line in err
+    told = json.loads(out)
+    assert [warning.startswith(line) for warning in told["warnings"]] == [True]
+    if verb != "evaluate":
+        assert "its Patient ID is of 2 people" in str(told["series"])
+    assert not any(word in out + err for word in ("ANON", "Doe", "19500101", "20100101"))
+
+
+def test_organise_loses_no_image_where_an_anonymiser_made_all_uids_alike(archive, tmp_path, capsys):
+    same = {"SOPInstanceUID": "1.2.3.4", "SeriesInstanceUID": "1.2.3"}
+    rng = np.random.default_rng(0)
+    for patient, numbers in (("P1", (1, 2, 3)), ("P2", (1, 2, 3)), ("P3", (None, None, None))):
+        pixels = rng.integers(0, 500, (3, 4, 4)).astype(np.uint16)
+        put(archive / patient, *(mr(1, pixels=image, PatientID=patient, **{**same, "InstanceNumber": n})
+                                 for n, image in zip(numbers, pixels)))  # fmt: skip
+    assert _organise(archive, "--out", str(tmp_path / "tree")) == 1
+    assert "1 with a problem" in _said(capsys)[1]
+    given = sorted(path.read_bytes() for path in archive.rglob("*.dcm"))
+    assert sorted(path.read_bytes() for path in (tmp_path / "tree").rglob("*.dcm")) == given
+    index = pd.read_csv(tmp_path / "tree" / "index.csv", dtype=str).set_index("path_in")
+    assert len(set(index["subject"])) == len(set(index["uid"])) == 4
+    assert index["problem"]["P3"].startswith("3 images share SOP Instance UIDs, and neither number")
+    assert "its Series Instance UID stands for 3 series" in index["notes"]["P1"]
+
+
+def test_evaluate_prints_how_accuracy_grows_as_the_least_sure_are_left_out(archive, two, capsys):
+    truth = archive.parent / "truth.csv"
+    truth.write_text("series_dir,modality\nflair,T2-FLAIR\nt2,T1\n")
+    put(archive / "empty", mr(1, SeriesInstanceUID="1.2.10", EchoTime=None, RepetitionTime=None))
+    truth.write_text(truth.read_text() + "empty,T1\n")
+    assert main(["series", "evaluate", str(archive), "--truth", str(truth), "--model", "none"]) == 0
+    lines = _said(capsys)[0].splitlines()
+    (start,) = [i for i, line in enumerate(lines) if line.split()[:3] == ["coverage", "n", "accuracy"]]
+    assert lines[start].split() == ["coverage", "n", "accuracy", "low", "high", "confidence"]
+    points = [line.split() for line in lines[start + 1 : start + 3]]
+    assert [point[:3] for point in points] == [["0.667", "2", "0.500"], ["1.000", "3", "0.333"]]
+    assert all(float(low) <= float(accuracy) <= float(high) for _, _, accuracy, low, high, _ in points)
+
+
+@pytest.mark.parametrize("place", ["c.csv", "flair/deep/c.csv"])
+@pytest.mark.parametrize("verb", ["classify", "evaluate", "train"])
+def test_nothing_is_written_into_the_input(verb, place, archive, tmp_path, capsys):
+    truth = _truth(archive, "T1")
+    (tmp_path / "link").symlink_to(archive)
+    words = {"classify": [str(archive)], "evaluate": [str(archive), "--truth", str(truth)],
+             "train": ["--dir", str(archive), "--truth", str(truth)]}[verb]  # fmt: skip
+    before = sorted(archive.rglob("*"))
+    for out in (archive / place, tmp_path / "link" / place):
+        assert main(["series", verb, *words, "--out", str(out)]) == 2
+        assert "which is never changed" in _said(capsys)[1]
+    assert sorted(archive.rglob("*")) == before

@@ -16,10 +16,12 @@ from radfoundry.series.corrections import (
     Correction,
     append,
     apply,
+    hide_uids,
     in_force,
     merge_into_training,
     read_corrections,
 )
+from radfoundry.series.origin import hidden_uid
 from radfoundry.series.verdict import Verdict
 
 ENTRY = {"uid": "1.2.3", "modality": "other", "kind": "BOLD", "anatomy": "Brain", "note": "shim?", "when": ""}
@@ -202,6 +204,28 @@ def test_corrections_of_a_tree_stay_in_force_and_new_ones_win(tmp_path: Path) ->
     append(log, [Correction("1", "T1"), Correction("2", "T1c")])
     assert {uid: one.modality for uid, one in in_force(log, new).items()} == {"1": "T1", "2": "T2"}
     assert in_force(log, {})["2"].modality == "T1c"
+
+
+def test_a_digest_names_a_series_as_its_uid_does(tmp_path: Path) -> None:
+    log, verdicts = tmp_path / "corrections.jsonl", [Verdict("1.2.3", "T1"), Verdict("1.2.4", "T1")]
+    append(log, [Correction("1.2.3", "T2"), Correction(hidden_uid("1.2.4"), "DWI")])
+    assert [one.modality for one in apply(verdicts, read_corrections(log))] == ["T2", "DWI"]
+    append(log, [Correction(hidden_uid("1.2.3"), "SWI")])
+    assert apply(verdicts, in_force(log, {}))[0].modality == "SWI"
+    append(log, [Correction("1.2.3", "ASL")])  # whichever name it has, the later wins
+    assert apply(verdicts, in_force(log, {}))[0].modality == "ASL"
+    hide_uids(log)
+    first = log.read_bytes()
+    assert b"1.2.3" not in first and first.count(b"uid-") == 4
+    assert [one.modality for one in apply(verdicts, read_corrections(log))] == ["ASL", "DWI"]
+    hide_uids(log)
+    assert log.read_bytes() == first
+
+
+def test_a_digest_corrects_a_row_of_the_training_table() -> None:
+    table = pd.DataFrame({"series_uid": ["1.2.3"], "modality": ["T1"]})
+    merged = merge_into_training(table, {hidden_uid("1.2.3"): Correction(hidden_uid("1.2.3"), "T2")})
+    assert merged["modality"].tolist() == ["T2"]
 
 
 def test_of_two_series_with_one_uid_the_one_that_is_meant_is_corrected() -> None:

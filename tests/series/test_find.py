@@ -12,7 +12,9 @@ import pydicom
 import pytest
 
 from radfoundry.errors import ReadError
+from radfoundry.series import bids, grouping
 from radfoundry.series.find import Series, find, from_datasets, survey, unique_ids, without_paths
+from radfoundry.series.grouping import FEW
 from tests._data import data_dir
 from tests.io.synthetic import uid
 from tests.series.made import SECRET, bare, mr, put
@@ -30,7 +32,7 @@ def test_a_series_is_its_files_in_order_of_instance_number(tmp_path: Path) -> No
 def test_the_subject_is_a_pseudonym_and_the_patient_is_forgotten(tmp_path: Path) -> None:
     put(tmp_path, mr())
     (series,) = find(tmp_path)
-    assert series.subject == hashlib.sha256(SECRET.encode()).hexdigest()[:8]
+    assert series.subject == hashlib.sha256(SECRET.encode()).hexdigest()[:12]
     assert SECRET not in repr(series) and "Secret" not in str(series.files[0].header)
     assert "PatientID" not in series.files[0].header
 
@@ -38,7 +40,7 @@ def test_the_subject_is_a_pseudonym_and_the_patient_is_forgotten(tmp_path: Path)
 def test_without_a_patient_the_study_names_the_subject(tmp_path: Path) -> None:
     put(tmp_path, mr(PatientID=""))
     (series,) = find(tmp_path)
-    assert series.subject == hashlib.sha256(uid("study").encode()).hexdigest()[:8]
+    assert series.subject == hashlib.sha256(uid("study").encode()).hexdigest()[:12]
 
 
 def test_a_series_split_over_folders_is_joined(tmp_path: Path) -> None:
@@ -58,12 +60,13 @@ def test_series_mixed_in_one_folder_are_separated_and_ordered(tmp_path: Path) ->
 
 
 def test_missing_series_uids_group_by_folder_number_and_orientation(tmp_path: Path) -> None:
+    slices = range(1, FEW + 2)
     for folder in ("a", "b"):
-        put(tmp_path / folder, *(mr(k, SeriesInstanceUID=None) for k in (1, 2)))
+        put(tmp_path / folder, *(mr(k, SeriesInstanceUID=None) for k in slices))
     turned = [1, 0, 0, 0, 0, -1]
-    put(tmp_path / "a", mr(3, SeriesInstanceUID=None, ImageOrientationPatient=turned), start=5)
+    put(tmp_path / "a", mr(30, SeriesInstanceUID=None, ImageOrientationPatient=turned), start=50)
     found = find(tmp_path)
-    assert sorted((s.where, len(s.files)) for s in found) == [("a", 1), ("a", 2), ("b", 2)]
+    assert sorted((s.where, len(s.files)) for s in found) == [("a", 1), ("a", 13), ("b", 13)]
     assert len({s.uid for s in found}) == 3
     assert all(s.uid.startswith("no-uid-") for s in found)
     assert [s.uid for s in find(tmp_path)] == [s.uid for s in found]
@@ -169,7 +172,7 @@ def test_headers_emptied_by_anonymisation_are_still_sorted(tmp_path: Path) -> No
     put(tmp_path, *(mr(k, **dict.fromkeys(empty)) for k in (1, 2)))
     (series,) = find(tmp_path)
     assert len(series.files) == 2 and series.number is None and series.study == ""
-    assert len(series.subject) == 8
+    assert len(series.subject) == 12
 
 
 @pytest.mark.parametrize("content", [None, b"hello"])
@@ -280,3 +283,151 @@ def test_paths_are_taken_out_of_messages_and_nothing_else_is(tmp_path: Path) -> 
         said = without_paths(text, series)
         assert "DOE" not in said and "1950" not in said and said.startswith("path-")
     assert without_paths("TR 500 → T1; 1 of 2", series) == "TR 500 → T1; 1 of 2"
+
+
+def _drawn(number: int, **elements: object) -> pydicom.FileDataset:
+    """A slice whose header is like all others' and whose pixels are not."""
+    pixels = np.random.default_rng(number).integers(0, 500, (4, 4)).astype(np.uint16)
+    return mr(1, pixels=pixels, **{"InstanceNumber": None, "SOPInstanceUID": uid("same"), **elements})
+
+
+def test_other_images_under_one_uid_are_no_copies_and_it_is_said(tmp_path: Path) -> None:
+    """An anonymiser wrote one SOP Instance UID into all files and took Instance Number away."""
+    for k in range(1, 13):
+        put(tmp_path, _drawn(k), start=k)
+        (tmp_path / f"{k:04d}.dcm").rename(tmp_path / f"IM{k}.dcm")
+    (series,) = find(tmp_path)
+    assert [file.path.stem for file in series.files] == [f"IM{k}" for k in range(1, 13)]
+    assert series.problem.startswith("12 images share SOP Instance UIDs, and neither number nor position")
+    assert series.notes == ()
+
+
+def test_repeated_uids_of_images_that_numbers_tell_apart_are_a_note(tmp_path: Path) -> None:
+    put(tmp_path, *(_drawn(k, InstanceNumber=k) for k in (1, 2, 3)))
+    (series,) = find(tmp_path)
+    assert (len(series.files), series.problem) == (3, "")
+    assert series.notes == ("3 images share SOP Instance UIDs",)
+
+
+@pytest.mark.parametrize("name", [uid("same"), None])
+def test_files_of_the_same_bytes_are_copies_whatever_their_uid(name: str | None, tmp_path: Path) -> None:
+    put(tmp_path / "a", *(_drawn(k, SOPInstanceUID=name) for k in (1, 2, 1)))
+    put(tmp_path / "b", _drawn(2, SOPInstanceUID=name))
+    (series,) = find(tmp_path)
+    assert [str(file.path.relative_to(tmp_path)) for file in series.files] == ["a/0000.dcm", "a/0001.dcm"]
+    assert series.notes[0] == "2 × copy of another image"
+
+
+def test_no_file_is_read_whole_where_uids_are_distinct(tmp_path: Path, monkeypatch) -> None:
+    read: list[Path] = []
+    real = grouping._bytes
+    monkeypatch.setattr(grouping, "_bytes", lambda file: read.append(file.path) or real(file))
+    put(tmp_path / "a", *(mr(k) for k in range(1, 6)))
+    find(tmp_path)
+    assert read == []
+    put(tmp_path / "b", mr(5))
+    (series,) = find(tmp_path)
+    assert len(series.files) == 5
+    assert sorted(path.parent.name for path in read) == ["a", "b"]  # the two that share a UID
+
+
+def test_datasets_in_memory_are_copies_only_with_the_same_pixels() -> None:
+    (series,) = from_datasets([_drawn(1), _drawn(2), _drawn(1)])
+    assert len(series.files) == 2
+    assert series.notes == ("1 × copy of another image",)
+
+
+def test_patients_whose_uids_an_anonymiser_made_alike_stay_apart(tmp_path: Path) -> None:
+    for k, patient in enumerate(("P1", "P2")):
+        put(tmp_path / patient, *(_drawn(10 * k + i, PatientID=patient, InstanceNumber=i) for i in (1, 2, 3)))
+    found = find(tmp_path)
+    assert [len(one.files) for one in found] == [3, 3]
+    assert len({one.subject for one in found}) == len({one.uid for one in found}) == 2
+    assert len(set(unique_ids(found))) == 2
+    assert all(one.uid.startswith(f"{uid('series')}-") for one in found)
+    assert {one.notes[0] for one in found} == {"its Series Instance UID stands for 2 series"}
+
+
+@pytest.mark.parametrize(
+    ("name", "values"), [("PatientID", ("P1", "P2")), ("StudyDate", ("20200101", "20260101"))]
+)
+def test_patients_and_days_without_uids_stay_apart_in_one_folder(
+    name: str, values: tuple[str, str], tmp_path: Path
+) -> None:
+    gone = {"SeriesInstanceUID": None, "StudyInstanceUID": None}
+    for k, value in enumerate(values):
+        put(tmp_path, *(_drawn(10 * k + i, InstanceNumber=i, SOPInstanceUID=None, **gone, **{name: value})
+                        for i in (1, 2, 3)), start=10 * k)  # fmt: skip
+    found = find(tmp_path)
+    assert [len(one.files) for one in found] == [3, 3]
+    assert len({one.uid for one in found}) == 2
+    assert len(set(bids.sessions(found))) == 2
+
+
+def test_visits_without_a_study_uid_are_sessions_by_their_date(tmp_path: Path) -> None:
+    for name, day in (("a", "20200101"), ("b", "20200101"), ("c", "20260101")):
+        put(tmp_path / name, *(mr(k, StudyInstanceUID=None, StudyDate=day, SeriesInstanceUID=uid(name),
+                                  SOPInstanceUID=uid(name, k)) for k in (1, 2)))  # fmt: skip
+    found = find(tmp_path)
+    sessions = {one.where: session for one, (_, session) in zip(found, bids.sessions(found))}
+    assert sessions == {"a": 1, "b": 1, "c": 2}
+
+
+def test_series_numbers_part_what_one_series_uid_puts_together(tmp_path: Path) -> None:
+    put(tmp_path, *(mr(k, SeriesNumber=2 + k % 2) for k in range(1, 7)))
+    found = find(tmp_path)
+    assert [(one.number, len(one.files)) for one in found] == [(2, 3), (3, 3)]
+    assert len({one.uid for one in found}) == 2
+    put(tmp_path, mr(7, SeriesNumber=None), start=20)  # no longer said of each image
+    assert [len(one.files) for one in find(tmp_path)] == [7]
+
+
+@pytest.mark.parametrize("edge", [0.0, 0.005, -0.015])
+def test_planes_that_differ_by_rounding_are_one_series(edge: float, tmp_path: Path) -> None:
+    for k in range(-10, 11):
+        turned = [1, 0, 0, 0, 1, round(edge + 1e-6 * k, 7)]
+        gone = {"SeriesInstanceUID": None, "SeriesNumber": None}  # no localiser then, however few slices
+        put(tmp_path, mr(k, ImageOrientationPatient=turned, **gone), start=20 + k)
+    (series,) = find(tmp_path)
+    assert len(series.files) == 21
+
+
+PLANES = ([1, 0, 0, 0, 1, 0], [0, 1, 0, 0, 0, -1], [1, 0, 0, 0, 0, -1])
+
+
+@pytest.mark.parametrize(
+    ("number", "slices", "series"), [(3, 3, 1), (3, FEW, 1), (3, FEW + 1, 3), (None, 3, 3)]
+)
+def test_three_planes_of_few_slices_without_uid_are_one_localiser(
+    number: int | None, slices: int, series: int, tmp_path: Path
+) -> None:
+    put(tmp_path, *(mr(k, SeriesInstanceUID=None, SeriesNumber=number, SOPInstanceUID=uid("loc", k),
+                       ImageOrientationPatient=PLANES[k % 3]) for k in range(3 * slices)))  # fmt: skip
+    found = find(tmp_path)
+    assert [len(one.files) for one in found] == [3 * slices // series] * series
+
+
+def test_folders_and_files_that_cannot_be_opened_are_counted(tmp_path: Path, monkeypatch) -> None:
+    put(tmp_path / "a", mr(1))
+    (tmp_path / "locked").mkdir()
+    (tmp_path / "a" / "IM0002").symlink_to(tmp_path / "a" / "gone")
+    real = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    found = survey(tmp_path)
+    assert found.passed_over == {"unreadable folder": 1, "unreadable": 1}
+    assert found.unreadable == 2
+
+
+def test_what_was_passed_over_is_said_with_the_unreadable_first(tmp_path: Path) -> None:
+    put(tmp_path, mr(1))
+    for name in ("a.txt", "b.txt", "broken.dcm"):
+        (tmp_path / name).write_text("no")
+    found = survey(tmp_path)
+    assert str(found) == "1 unreadable, 2 not DICOM"
+    assert found.unreadable == 1

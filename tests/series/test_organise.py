@@ -18,12 +18,14 @@ from pydicom import DataElement, dcmread
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from radfoundry.errors import RunError
+from radfoundry import optional
+from radfoundry.errors import ReadError, RunError
 from radfoundry.io.dicom import open_dicom
-from radfoundry.series import bids
+from radfoundry.series import bids, journal, naming
 from radfoundry.series import organise as module
 from radfoundry.series.find import Series, find
 from radfoundry.series.organise import dicom_folders, index_rows, organise
+from radfoundry.series.origin import hidden_uid
 from radfoundry.series.verdict import Attributes, Verdict
 
 
@@ -173,7 +175,7 @@ def test_a_call_that_was_killed_while_placing_is_cleaned_up(archive: Path, tmp_p
     (out / json.loads(lines[-2])["files"][2]).unlink()
     organise(series, verdicts_of(series), out)
     assert len(images_in(out)) == 9
-    assert json.loads(journal.read_text().splitlines()[-1]) == {"end": "1.2.5 1.2"}
+    assert json.loads(journal.read_text().splitlines()[-1]) == {"end": naming.series_key(series[2])}
 
 
 def test_a_corrected_label_moves_its_series_and_leaves_no_empty_folder(archive: Path, tmp_path: Path) -> None:
@@ -207,7 +209,8 @@ def test_a_changed_input_is_copied_again(archive: Path, tmp_path: Path) -> None:
 def test_names_that_clash_are_numbered_in_the_order_of_the_uids() -> None:
     series = [Series(uid, "1.2", "ab", "", 3, "x", ()) for uid in ("9", "7", "8")]
     verdicts = [Verdict("", "T1"), Verdict("", "T1"), Verdict("", "t1")]
-    assert [folder for _, folder in dicom_folders(series, verdicts)] == [
+    found = dicom_folders(series, verdicts, [("ab", 1)] * 3, {})
+    assert [folder for _, _, folder in found] == [
         "sub-ab/ses-1/003-T1-3", "sub-ab/ses-1/003-T1", "sub-ab/ses-1/003-t1-2",
     ]  # fmt: skip
 
@@ -350,7 +353,7 @@ def test_a_tree_of_an_earlier_format_is_named_as_such(archive: Path, tmp_path: P
     series, out = find(archive), tmp_path / "out"
     organise(series, verdicts_of(series), out)
     journal = out / ".radfoundry" / "journal.jsonl"
-    journal.write_text(journal.read_text().replace('"format": 2', '"format": 1'))
+    journal.write_text(journal.read_text().replace('"format": 3', '"format": 2'))
     with pytest.raises(RunError, match="made by another version"):
         organise(series, verdicts_of(series, "T2", "T2", "T2"), out)
 
@@ -429,7 +432,7 @@ def test_too_little_space_is_told_before_anything_is_copied(
 def test_without_dcm2niix_every_series_says_so(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bids.optional, "available", lambda _: False)
+    monkeypatch.setattr(optional, "available", lambda _: False)
     monkeypatch.setattr(shutil, "which", lambda _: None)
     series = find(archive)
     index = organise(series, verdicts_of(series), tmp_path / "out", layout="bids")
@@ -506,12 +509,12 @@ def test_folder_names_stay_out_of_the_index_when_asked(layout: str, archive: Pat
     verdicts[0] = replace(verdicts[0], trace=("TR 500 → T1", f"pixels not read: {lost} is damaged"))
     shutil.rmtree(archive / "DOE^JOHN 1950-01-01" / "s5")
     if layout == "dicom":
-        index = organise(series, verdicts, out, hide_paths=True)
+        index = organise(series, verdicts, out, hide_origin=True)
         assert "DOE" not in (out / "index.csv").read_text()
         assert b"DOE" not in (out / "index.parquet").read_bytes()
         assert index.rows[2]["left_out"] == "failed"
     else:
-        index = index_rows(series, verdicts, hide_paths=True)
+        index = index_rows(series, verdicts, hide_origin=True)
     assert "DOE" not in json.dumps(index.rows)
     assert len({row["path_in"] for row in index.rows}) == 3
     assert index.rows[0]["trace"][0] == "TR 500 → T1"
@@ -523,3 +526,198 @@ def test_a_placed_series_that_went_missing_is_placed_again(archive: Path, tmp_pa
     shutil.rmtree(out / organise(series, verdicts_of(series), out).rows[1]["path_out"])
     organise(series, verdicts_of(series), out)
     assert len(images_in(out)) == 9
+
+
+# --- what stays where a person works
+
+
+def later(archive: Path, series: str, study: str, date: str, folder: str = "later") -> None:
+    for number in (1, 2, 3):
+        write_image(
+            archive / folder / f"{number}.dcm", series, number, StudyInstanceUID=study, StudyDate=date
+        )
+
+
+def test_an_older_study_that_arrives_later_takes_the_next_number_and_no_image_moves(
+    archive: Path, tmp_path: Path
+) -> None:
+    series, out = find(archive), tmp_path / "out"
+    before = [row["path_out"] for row in organise(series, verdicts_of(series), out).rows]
+    mask = out / before[0] / "mask.nii"
+    mask.write_text("of the study of 2020")
+    later(archive, "1.2.3.9", "1.1", "20100101")
+    series = find(archive)
+    rows = organise(series, verdicts_of(series), out).rows
+    old, *known = rows if rows[0]["path_in"] == "later" else (rows[-1], *rows[:-1])
+    assert [row["path_out"] for row in known] == before and {row["session"] for row in known} == {1}
+    assert (old["session"], old["path_out"].split("/")[1]) == (2, "ses-2")
+    told = "sessions are numbered as they came; in order of date they are 2, 1"
+    assert all(told in row["notes"] for row in rows)
+    assert [path.name for path in sorted(mask.parent.iterdir())][-1] == "mask.nii"
+    later(archive, "1.2.3.8", "1.3", "20300101", "last")
+    series = find(archive)
+    rows = organise(series, verdicts_of(series), out).rows
+    assert {row["path_in"]: row["session"] for row in rows}["last"] == 3
+    assert [row["path_out"] for row in rows if row["session"] == 1] == before
+
+
+def test_a_study_keeps_its_number_though_nothing_of_it_is_in_the_tree(archive: Path, tmp_path: Path) -> None:
+    series, out = find(archive), tmp_path / "out"
+    unsure = [replace(verdict, unsure=True) for verdict in verdicts_of(series)]
+    organise(series, unsure, out, only_sure=True)
+    later(archive, "1.2.3.9", "1.1", "20100101")
+    series = find(archive)
+    rows = organise(series, verdicts_of(series), out).rows
+    assert {row["path_in"]: row["session"] for row in rows} == {
+        "study/s3": 1, "study/s4": 1, "study/s5": 1, "later": 2,
+    }  # fmt: skip
+
+
+def test_sessions_in_order_of_date_need_no_note(archive: Path, tmp_path: Path) -> None:
+    later(archive, "1.2.3.9", "1.1", "20100101")
+    series = find(archive)
+    rows = organise(series, verdicts_of(series), tmp_path / "out").rows
+    assert {row["path_in"]: row["session"] for row in rows}["later"] == 1
+    assert all(row["notes"] == () for row in rows)
+
+
+@pytest.mark.parametrize("layout", ["dicom", "bids"])
+def test_of_equal_names_each_series_keeps_its_own_and_no_other_ever_gets_it(
+    layout: module.Layout, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bids, "convert", converted)
+    alike = [replace(one, number=7) for one in find(archive)]
+    out = tmp_path / "out"
+
+    def places(series: list[Series], *labels: str) -> dict[str, str]:
+        rows = organise(series, verdicts_of(series, *labels), out, layout=layout).rows
+        return {row["uid"][-1]: row["path_out"] for row in rows}
+
+    first = places(alike[1:], "T1", "T1")
+    both = places(alike, "T1", "T1", "T1")
+    assert {uid: both[uid] for uid in "45"} == first and len(set(both.values())) == 3
+    moved = places(alike, "T1", "T2", "T1")
+    assert {uid: moved[uid] for uid in "35"} == {uid: both[uid] for uid in "35"}
+    assert places(alike, "T1", "T1", "T1") == both
+    swapped = places(alike, "T2", "T1", "T1")
+    assert {uid: swapped[uid] for uid in "45"} == {uid: both[uid] for uid in "45"}
+    assert swapped["3"] not in {*both.values(), moved["4"]}
+
+
+def converted(one: Series, target: bids.Target, stage: Path, **_: object) -> bids.Converted:
+    """Stands in for dcm2niix: an image that says of which files it was made."""
+    (stage / "image").write_text(f"{one.uid} of {len(one.files)} files")
+    return bids.Converted(((stage / "image", target.path),))
+
+
+def fails(one: Series, target: bids.Target, stage: Path, **_: object) -> bids.Converted:
+    raise ReadError(f"{one.where}: dcm2niix failed")
+
+
+def damaged(series: list[Series]) -> list[Series]:
+    """The second of the series has one file less, and says so."""
+    return [replace(one, files=one.files[:2], problem="1 of 3 files unreadable") if i == 1 else one
+            for i, one in enumerate(series)]  # fmt: skip
+
+
+@pytest.mark.parametrize("layout", ["dicom", "bids"])
+def test_an_image_stays_when_its_series_is_damaged_later(
+    layout: module.Layout, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bids, "convert", converted)
+    series, out = find(archive), tmp_path / "out"
+    place = organise(series, verdicts_of(series), out, layout=layout).rows[1]["path_out"]
+    before = {name: d for name, d in digests(out).items() if name.startswith("sub-")}
+    for only_sure in (False, True):
+        verdicts = verdicts_of(series, "T1", "T2", "T1")
+        verdicts[1] = replace(verdicts[1], unsure=only_sure)
+        index = organise(damaged(series), verdicts, out, layout=layout, only_sure=only_sure)
+        row = index.rows[1]
+        assert (row["path_out"], row["left_out"], row["problem"]) == (place, "", "1 of 3 files unreadable")
+        assert module.KEPT in row["notes"]
+        assert {name: d for name, d in digests(out).items() if name.startswith("sub-")} == before
+    whole = organise(series, verdicts_of(series, "T1", "T2", "T1"), out, layout=layout).rows[1]
+    assert whole["path_out"] != place and not (out / place).exists() and whole["notes"] == ()
+
+
+def test_an_image_stays_until_the_one_that_replaces_it_is_there(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bids, "convert", converted)
+    series, out = find(archive), tmp_path / "out"
+    place = organise(series, verdicts_of(series), out, layout="bids").rows[1]["path_out"]
+    monkeypatch.setattr(bids, "convert", fails)
+    row = organise(series, verdicts_of(series, "T1", "T2", "T1"), out, layout="bids").rows[1]
+    assert (row["path_out"], row["left_out"]) == (place, "") and "dcm2niix failed" in row["problem"]
+    assert (out / place).read_text() == "1.2.4 of 3 files"
+    monkeypatch.setattr(bids, "convert", converted)
+    row = organise(series, verdicts_of(series, "T1", "T2", "T1"), out, layout="bids").rows[1]
+    assert row["path_out"].endswith("_T2w.nii.gz") and not (out / place).exists()
+    (out / row["path_out"]).unlink()  # now there is nothing to keep
+    monkeypatch.setattr(bids, "convert", fails)
+    row = organise(series, verdicts_of(series, "T1", "T2", "T1"), out, layout="bids").rows[1]
+    assert (row["path_out"], row["left_out"]) == ("", "failed")
+
+
+@pytest.mark.parametrize("stop", [1, 2, 4, 5])
+@pytest.mark.parametrize("killed", [False, True])
+def test_an_interrupted_replacement_leaves_the_image_that_was_there(
+    killed: bool, stop: int, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    series, out = find(archive), tmp_path / "out"
+    organise(series, verdicts_of(series), out)
+    before = {name: d for name, d in digests(out).items() if name.startswith("sub-")}
+    rename, renamed = os.rename, []
+
+    def stops(source: Path, to: Path) -> None:
+        renamed.append(to)
+        if len(renamed) == stop:  # three files set aside, then three put in place
+            raise KeyboardInterrupt
+        rename(source, to)
+
+    write_image(archive / "study" / "s4" / "1.dcm", "1.2.4", 1, EchoTime=99)
+    series = find(archive)
+    with monkeypatch.context() as during, pytest.raises(KeyboardInterrupt):
+        during.setattr(os, "rename", stops)
+        if killed:
+            during.setattr(journal.Journal, "_undo", lambda *_: None)
+        organise(series, verdicts_of(series), out)
+    if killed:
+        assert {name: d for name, d in digests(out).items() if name.startswith("sub-")} != before or stop == 1
+        monkeypatch.setattr(module, "_to_folder", lambda *_: (_ for _ in ()).throw(ReadError("unreadable")))
+        organise(series, verdicts_of(series), out)
+    assert {name: d for name, d in digests(out).items() if name.startswith("sub-")} == before
+    monkeypatch.undo()
+    organise(series, verdicts_of(series), out)
+    assert len(images_in(out)) == 9
+    assert {name: d for name, d in digests(out).items() if name.startswith("sub-")} != before
+    assert not list((out / ".radfoundry" / "aside").glob("*"))
+
+
+# --- a tree that leaves the house
+
+
+@pytest.mark.parametrize("layout", ["bids", "sheet"])
+def test_uids_stay_out_of_index_and_journal_when_asked(
+    layout: str, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(one: Series, target: bids.Target, stage: Path, **_: object) -> bids.Converted:
+        return replace(converted(one, target, stage), notes=(f"Warning: {one.uid} is odd",))
+
+    root = "1.3.12.2.1107.5.2.43.66012.2020010112"
+    monkeypatch.setattr(bids, "convert", told)
+    shutil.rmtree(archive)
+    for k in (1, 2):
+        write_image(archive / str(k) / "1.dcm", f"{root}{k}", 1, StudyInstanceUID=f"{root}9")
+    series = find(archive)
+    verdicts = verdicts_of(series)
+    verdicts[0] = replace(verdicts[0], trace=(f"as in {root}7",))
+    out = tmp_path / "out"
+    if layout == "bids":
+        index = organise(series, verdicts, out, layout="bids", hide_origin=True)
+        for name in ("index.csv", "index.parquet", ".radfoundry/journal.jsonl"):
+            assert b"66012" not in (out / name).read_bytes()
+    else:
+        index = index_rows(series, verdicts, hide_origin=True)
+    assert "66012" not in json.dumps(index.rows)
+    assert [row["uid"] for row in index.rows] == [hidden_uid(f"{root}{k}") for k in (1, 2)]

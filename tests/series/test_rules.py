@@ -12,9 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radfoundry.series import labels, rules
+from radfoundry.series.attributes import anatomy_of
+from radfoundry.series.find import find
 from radfoundry.series.header import SeriesHeader
 from radfoundry.series.rules import RULES, UNSURE, all_fired, contrast_pairs, decide, explain, veto
 from radfoundry.series.rules_facts import Facts, agent_given
+from radfoundry.series.tags import load_tags, read_header
 from tests._data import data_dir
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "series-rules.md"
@@ -307,6 +310,35 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
      {"seq": "GR", "dim": "3D", "te": (1.2, 2.4, 3.6, 4.8), "tr": 9, "flip": 5}),
 ]  # fmt: skip
 
+# The same for descriptions: rule, text for which it speaks, near miss. Nothing else is in the header.
+DESCRIBED: list[tuple[str, str, str]] = [
+    ("calibration", "ASSET Cal", "calf t1"), ("calibration", "Coil Survey", "survey"),
+    ("localizer", "3-Plane Loc", "allocated"), ("localizer", "AAHead_Scout", "scouting"),
+    ("localizer", "survey", "coil survey"),
+    ("projection", "mIP_Images(SW)", "MPRAGE"), ("projection", "T1 MPR cor", "improved"),
+    ("perfusion-map", "relCBF", "cbfx"), ("diffusion-map", "ep2d_diff_ColFA", "fa 15"),
+    ("adc", "ep2d_diff_3scan_trace_p2_ADC", "eADC"), ("field-map", "gre_field_mapping", "field of view"),
+    ("phase", "Pha_Images", "phase contrast images"), ("phase", "phase images", "arterial phase"),
+    ("asl", "3D pCASL 6mm", "nasal"), ("bolus-perfusion", "ep2d_perf", "performance"),
+    ("dynamic-contrast", "DCE dyn 60x", "reduced"), ("bold", "rs-fMRI run 1", "emri"),
+    ("bold", "BOLD_moto", "embolden"), ("diffusion", "AX DWI b1000", "different"),
+    ("angiography", "TOF_3D_multi-slab", "tofu"), ("angiography", "MRA COW", "mrage"),
+    ("susceptibility", "t2_swi_tra", "swim"), ("balanced", "FIESTA-C IAC", "cissa"),
+    ("balanced", "True FISP", "true fit"),
+    ("flair", "Ax T2 FLAIR", "Ax T1 FLAIR"), ("flair", "t2_tirm_tra_dark-fluid", "dark blood"),
+    ("flair", "T2FLAIR_3D", "FLAIR map"),
+    ("t2-star", "T2* GRE", "T2 GRE"), ("t2-star", "t2star", "T2* map"),
+    ("t1-after-agent", "Ax T1 +C", "Ax T1"), ("t1-after-agent", "T1_POST_GAD", "T1 w/o contrast post op"),
+    ("t1-after-agent", "MPRAGE post", "T2 post"), ("t1-after-agent", "T1 KM", "T1 KMX"),
+    ("proton-density", "PD FS SAG", "PD T2 dual"), ("t1", "t1_mprage_sag", "T1rho"),
+    ("t1", "Ax T1 pre", "T1 T2 map"), ("t1", "AX T1 FLAIR", "T1 map"),
+    ("t2", "T2W_TSE", "T2 map"), ("t2", "STIR cor", "PD T2"), ("t2", "Sag T2 TSE", "Ax T1 T2"),
+]  # fmt: skip
+CASES += [
+    (f"described-{name}", {"kind": (), "SeriesDescription": text}, {"kind": (), "SeriesDescription": near})
+    for name, text, near in DESCRIBED
+]
+
 
 def built(**given: Any) -> SeriesHeader:
     """`header`, with the real and magnitude frames that only one rule is about."""
@@ -393,10 +425,68 @@ def test_traces_say_why() -> None:
     assert decide(adc).trace == "ImageType DERIVED\\PRIMARY\\ADC → ADC"  # type: ignore[union-attr]
 
 
-def test_descriptions_are_no_evidence() -> None:
+def test_any_rule_on_the_header_outranks_a_description() -> None:
     misled = header(**T2, SeriesDescription="ax t1 flair dwi adc", ProtocolName="localizer")
-    assert decide(misled).modality == "T2"  # type: ignore[union-attr]
-    assert decide(header(kind=(), SeriesDescription="T2 TSE")) is None
+    assert decide(misled).rule == "t2-spin-echo"  # type: ignore[union-attr]
+    assert [said.rule for said in all_fired(misled)] == ["t2-spin-echo", "described-adc"]
+
+
+def test_a_description_alone_speaks_is_named_and_can_be_told_to_keep_silent() -> None:
+    alone = SeriesHeader(values={"SeriesDescription": ("Ax T2 FLAIR DOE^JOHN",)})
+    said = decide(alone)
+    assert said is not None and said.trace == "SeriesDescription says T2 FLAIR → T2-FLAIR"
+    assert rules.is_described(said) and not rules.is_described(decide(header(**T1)))  # type: ignore[arg-type]
+    assert decide(alone, described=False) is None
+    assert veto(SeriesHeader(values={"SeriesDescription": ("DWI",)}), "T1") is None
+
+
+def test_the_description_goes_before_the_protocol_whose_name_its_source_had() -> None:
+    named = {"ProtocolName": ("ep2d_diff_3scan_trace",)}
+    adc = SeriesHeader(values={"SeriesDescription": ("ep2d_ADC",), **named})
+    assert decide(adc).modality == "ADC"  # type: ignore[union-attr]
+    unknown = SeriesHeader(values={"SeriesDescription": ("series 5",), **named})
+    assert decide(unknown).trace == "ProtocolName says DIFF → DWI"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("text", ["", "Brain routine", "T1 T2", "T1 subtraction", "series 7"])
+def test_a_description_that_does_not_decide_is_passed_over(text: str) -> None:
+    assert decide(SeriesHeader(values={"SeriesDescription": (text,)})) is None
+
+
+def test_a_header_that_contradicts_a_description_keeps_it_silent() -> None:
+    unsaid = {"seq": "SE", "te": 50, "tr": 3000, "kind": M}
+    assert decide(header(**unsaid)) is None
+    assert decide(header(**unsaid, SeriesDescription="AX DWI")) is None
+    assert decide(header(**unsaid, SeriesDescription="PD TSE")).modality == "other"  # type: ignore[union-attr]
+
+
+NAME = "DOE^JOHN 1950-01-01"
+
+
+@pytest.mark.parametrize(
+    ("tags", "shown"),
+    [
+        ({"ContrastBolusAgent": f"Gadovist 7ml {NAME}"}, "agent GADOVIST → T1c"),
+        ({"ContrastBolusAgent": f"{NAME} 5 ml"}, "agent → T1c"),
+        ({"kind": (*M, NAME)}, "T1"),
+        ({"kind": ("DERIVED", "PRIMARY", "ADC", NAME)}, "ImageType DERIVED\\PRIMARY\\ADC\\… → ADC"),
+        ({"ConversionType": NAME}, "ConversionType … → other:SCREEN"),
+        ({"Modality": NAME}, "Modality … → other:NOT-MR"),
+        ({"kind": (), "VolumeBasedCalculationTechnique": NAME}, "Technique … → other:MIP"),
+        ({"asl": NAME}, "labelling … → ASL"),
+        ({"name": f"fl3d1_ns {NAME}", **{k: v for k, v in VIBE.items() if k != "te"}, "te": 1.4, "tr": 3.15,
+          "SliceThickness": 1.6, "vendor": "siemens"}, "fl3d1_ns + TR 3.15"),
+        ({"kind": (), "seq": "", "SeriesDescription": f"Ax T1 {NAME}"}, "says T1 → T1"),
+        ({"BodyPartExamined": [f"KNEE {NAME}", "KNEE 5"]}, "BodyPartExamined KNEE"),
+        ({"BodyPartExamined": ["KNEE", "HIP", NAME]}, "several body parts: KNEE, HIP"),
+        ({"ReceiveCoilName": f"Head {NAME}"}, "coil … → Brain"),
+    ],
+)  # fmt: skip
+def test_no_trace_and_no_fact_repeats_what_somebody_typed(tags: dict[str, Any], shown: str) -> None:
+    found = header(**{**T1, **tags})
+    said = [verdict.trace for verdict in all_fired(found)] + [anatomy_of(found)[1]]
+    assert shown in " | ".join(said)
+    assert not [line for line in (*said, *explain(found)) if "DOE" in line.upper() or "1950" in line]
 
 
 def test_a_vendor_rule_reads_only_its_own_dialect_and_unknown_vendors() -> None:
@@ -565,14 +655,12 @@ TRUTH = {"CT": "other:NOT-MR", "CT:LOC": "other:NOT-MR", "MIXED:PD+T2": "other:M
 def test_no_wrong_verdict_on_real_series(hidden: frozenset[str], least: int) -> None:
     """23 series of GE, Siemens and Philips; those that no rule decides are counted, none may be wrong."""
     root = data_dir("dicom_series")
-    tags = pytest.importorskip("radfoundry.series.tags")
-    find = pytest.importorskip("radfoundry.series.find")
     wrong, right = [], 0
     with (root / "manifest.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
-        (series,) = find.find(root / row["series_dir"])
-        found = tags.read_header(series, tags.load_tags())
+        (series,) = find(root / row["series_dir"])
+        found = read_header(series, load_tags())
         found = replace(found, values={k: v for k, v in found.values.items() if k not in hidden})
         said = decide(found)
         truth = TRUTH.get(row["label_sequence"], row["label_sequence"].replace("OTHER:", "other:"))
@@ -581,6 +669,23 @@ def test_no_wrong_verdict_on_real_series(hidden: frozenset[str], least: int) -> 
         right += said is not None and label(said) == truth
     assert not wrong
     assert len(rows) == 23 and right >= least
+
+
+def test_what_descriptions_alone_say_of_real_series_is_right() -> None:
+    """The same 23 series with nothing but Series Description and Protocol Name."""
+    root = data_dir("dicom_series")
+    wanted = load_tags(descriptions=True)
+    right, wrong = 0, []
+    with (root / "manifest.csv").open(encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            (series,) = find(root / row["series_dir"], tags=wanted)
+            found = read_header(series, wanted)
+            said = decide(SeriesHeader(values={k: v for k, v in found.values.items() if k in DESCRIPTIONS}))
+            truth = TRUTH.get(row["label_sequence"], row["label_sequence"].replace("OTHER:", "other:"))
+            if said is not None and label(said) != truth:
+                wrong.append((row["series_dir"], truth, said.trace))
+            right += said is not None and label(said) == truth
+    assert not wrong and right >= 14
 
 
 @pytest.mark.parametrize(

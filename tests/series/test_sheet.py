@@ -22,7 +22,9 @@ from PIL import Image
 from radfoundry.errors import RunError
 from radfoundry.series.corrections import Correction, read_corrections
 from radfoundry.series.find import Series
+from radfoundry.series.header import SeriesHeader
 from radfoundry.series.organise import index_row
+from radfoundry.series.origin import LEGIBLE, unshown
 from radfoundry.series.sheet import write_sheet
 from radfoundry.series.verdict import Attributes, Verdict
 
@@ -135,6 +137,43 @@ def test_a_thumbnail_is_a_small_jpeg_of_the_same_picture(tmp_path: Path) -> None
 @pytest.mark.parametrize("thumbnail", [None, np.zeros((0, 4), np.uint8), np.zeros((4, 4, 3), np.uint8)])
 def test_without_a_picture_the_card_says_so(thumbnail: np.ndarray | None, tmp_path: Path) -> None:
     assert "no picture" in page(tmp_path, [row("1")], thumbnails={"1": thumbnail})
+
+
+@pytest.mark.parametrize(
+    ("label", "unshown", "why"),
+    [
+        ("other:SCREEN", {}, "secondary capture"),
+        ("other:NOT-MR", {}, "not MR"),
+        ("T1", {"1": "burned-in annotation"}, "burned-in annotation"),
+    ],
+)
+def test_a_picture_that_may_name_a_patient_is_not_in_the_page(
+    label: str, unshown: dict[str, str], why: str, tmp_path: Path
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (96, 96)).astype(np.uint8)
+    shown = page(tmp_path, [row("1")], thumbnails={"1": noise})
+    text = page(tmp_path, [row("1", label)], thumbnails={"1": noise}, unshown=unshown)
+    assert "data:image/jpeg" in shown and "data:image" not in text
+    assert f"not shown: {why}; its pixels may name a patient" in text and "<svg" in text
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict", "why"),
+    [
+        ({"BurnedInAnnotation": ("NO", "YES")}, Verdict("1", "T1"), "burned-in annotation"),
+        ({"SOPClassUID": ("1.2.840.10008.5.1.4.1.1.7.2",)}, Verdict("1", "T1"), LEGIBLE["SCREEN"]),
+        ({"ConversionType": ("WSD",)}, Verdict("1", "T1", source="person"), LEGIBLE["SCREEN"]),
+        ({"Modality": ("OT",)}, Verdict("1", "T1"), LEGIBLE["SCREEN"]),
+        ({}, Verdict("1", "other", "SCREEN"), LEGIBLE["SCREEN"]),
+        ({"Modality": ("US",)}, Verdict("1", "other", "NOT-MR"), "not MR"),
+        ({"SOPClassUID": ("1.2.840.10008.5.1.4.1.1.4",), "BurnedInAnnotation": ("NO",), "Modality": ("MR",)},
+         Verdict("1", "T1"), ""),
+    ],
+)  # fmt: skip
+def test_header_and_verdict_tell_which_pictures_may_name_a_patient(
+    values: dict[str, Any], verdict: Verdict, why: str
+) -> None:
+    assert unshown(SeriesHeader(values=values), verdict) == why
 
 
 def test_facts_of_the_index_stand_in_for_those_of_the_header(tmp_path: Path) -> None:

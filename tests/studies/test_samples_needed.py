@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from radfoundry.cli.main import main
 from radfoundry.cohort import read_cohort, write_cohort
+from radfoundry.plan.measured import AtTest, Measured
 from radfoundry.studies import samples_needed as study
 
 SMALL = {"sizes": (3, 4, 6, 8, 12), "negatives": 1.0, "repeats": 3, "folds": 2, "back_test_from": 6,
@@ -73,6 +78,33 @@ def test_report_holds_methods_audit_and_slope(finished: Path) -> None:
     assert "Spearman" in found["early_slope"]["caption"]
 
 
+def test_the_headline_prints_the_gap_to_raw_pixels_with_its_interval(finished: Path) -> None:
+    words = sections(finished)["verdict"]["text"]
+    number = r"[+-]0\.\d{3}"
+    assert re.search(rf"raw pixels \({number}, 95% CI {number} to {number}\)", words)
+
+
+def curve(name: str, level: float, *, tested: bool = True) -> study._Answer:
+    """Six repeats on 90 patients whose components differ by themselves and, by `level`, all together."""
+    rng = np.random.default_rng(len(name))
+    y = (np.arange(90) % 3 == 0).astype(int)
+    parts = np.repeat(np.clip(level + rng.normal(0, 0.05, 90), 0, 1)[None, None], 6, axis=0)
+    values = parts[:, :, y == 1].mean(axis=2) + rng.normal(0, 0.002, (6, 1))
+    luck = AtTest(y, np.arange(90).astype(str), True, components=parts) if tested else None
+    measured = Measured(np.array([20.0]), values, name=name, pool_positives=100, tested=luck)
+    return study._Answer(SimpleNamespace(measured=measured), None, 0.3)  # type: ignore[arg-type]
+
+
+def test_an_encoder_is_ahead_of_raw_pixels_by_more_than_the_luck_of_patients() -> None:
+    plain = curve("raw-pixels", 0.7)
+    assert "enc is ahead of raw pixels (+0.09" in study._against(curve("enc", 0.8), plain)
+    assert "enc is behind raw pixels (-0.10" in study._against(curve("enc", 0.6), plain)
+    alone, joint = (study._against(curve("enc", 0.742), plain, among) for among in (1, 4))
+    assert "is ahead of" in alone and "is not ahead of" in joint and "joint over 4 encoders" in joint
+    said = study._against(curve("enc", 0.8, tested=False), plain)
+    assert "no test is made" in said and "ahead" not in said
+
+
 def test_no_identifier_in_the_log(finished: Path, cohort: Path) -> None:
     log = (finished / "log.txt").read_text()
     assert not [p for p in read_cohort(cohort).patients if p in log]
@@ -108,6 +140,70 @@ def test_single_missing_features_cost_no_case(
     assert n == {len(read_cohort(cohort)) - 1}
 
 
+class Page:
+    """A run that keeps its tables and figures."""
+
+    def __init__(self) -> None:
+        self.tables: dict[str, dict] = {}
+        self.figures: dict[str, Figure] = {}
+
+    def set_section(self, key: str, content: dict) -> None:
+        self.tables[key] = content
+
+    def save_figure(self, name: str, figure: Figure, *_: object, **__: object) -> None:
+        self.figures[name] = figure
+
+    def rows(self, key: str, column: str) -> list:
+        at = self.tables[key]["columns"].index(column)
+        return [row[at] for row in self.tables[key]["rows"]]
+
+
+def two_labels(config: study.Config) -> list[study._Answer]:
+    """The same curve at 1:5 for a common and for a rare label of 1,000 cases, with their own chance."""
+    n, noise = np.array([5, 10, 15, 20, 30, 50.0]), np.random.default_rng(0).standard_normal((10, 6))
+    found = []
+    for target, positives in (("common", 300), ("rare", 50)):
+        measured = Measured(n, 0.95 - 0.8 * n**-0.6 + 0.005 * noise, metric=config.metric, target=target,
+                            chance=positives / 1000, negatives=5)  # fmt: skip
+        data = SimpleNamespace(y=np.arange(1000) < positives)
+        found.append(study._answer(config, data, measured))  # type: ignore[arg-type]  # only y is looked at
+    return found
+
+
+@pytest.mark.parametrize("prevalence", [None, 0.2])
+def test_cost_and_next_labels_are_of_one_prevalence(prevalence: float | None) -> None:
+    config, page = study.Config(n_boot=200, goal=0.9, prevalence=prevalence), Page()
+    answers = two_labels(config)
+    study._table(page, config, answers)
+    study._labels_to_come(page, config, answers)
+    shares = [prevalence or 0.3, prevalence or 0.05]
+    assert page.rows("samples_needed", "prevalence") == pytest.approx(shares)
+    used = [min(p, (1 - p) / 5) for p in shares]  # positives a case, each with five negatives
+    assert [float(x) for x in page.rows("next_labels", "positives more")] == pytest.approx(
+        [10 * u for u in used], rel=0.01
+    )
+    further = [np.ceil(a.forecast.named - 50) for a in answers]
+    words = page.rows("samples_needed", "further cases to label")
+    cases = [float(found.split(" (")[0].replace(",", "")) for found in words]
+    assert cases == pytest.approx([f / u for f, u in zip(further, used)], abs=0.5)
+    last = ["negatives" if p > 1 / 6 else "positives" for p in shares]
+    assert page.rows("samples_needed", "found last") == last
+
+
+def test_every_panel_shows_the_chance_of_its_label() -> None:
+    config, page = study.Config(n_boot=200, goal=0.9, metric="auprc"), Page()
+    study._drawings(page, config, two_labels(config))
+
+    def level(axes: Axes) -> set[float]:
+        heights = [np.unique(np.asarray(own.get_ydata(), float)) for own in axes.lines]
+        return {round(float(y[0]), 3) for y in heights if len(y) == 1}
+
+    panels = page.figures["curves_by_label"].axes
+    assert [level(axes) for axes in panels[:2]] == [{0.9, 0.3}, {0.9, 0.05}]
+    single = [page.figures[name].axes[0] for name in ("learning_curve", "learning_curve-2")]
+    assert [level(axes) for axes in single] == [{0.9, 0.3}, {0.9, 0.05}]
+
+
 @pytest.mark.parametrize(
     ("words", "match"),
     [
@@ -117,6 +213,8 @@ def test_single_missing_features_cost_no_case(
         (["--target", "ila", "--metric", "auk"], "no metric 'auk'"),
         (["--target", "ila", "--design", "split"], "no complete column 'split'"),
         (["--target", "ila", "--prevalence", "2"], "prevalence must lie"),
+        (["--target", "ila", "--prevalence", "1"], "no negative case is ever found"),
+        (["--target", "ila", "--weights", "a.pt"], "no encoder of --encoder has weights"),
         (["--target", "ila", "--price", "nan"], "price must lie"),
         (["--target", "ila", "--horizon", "inf"], "horizon must lie"),
         (["--target", "ila", "--worth", "nan"], "worth must lie"),

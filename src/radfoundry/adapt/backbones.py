@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from radfoundry.errors import InputError
+from radfoundry.encoders.weights import digest
+from radfoundry.errors import InputError, WeightsError
 from radfoundry.preprocess.recipe import IMAGENET_MEAN, IMAGENET_STD
 from radfoundry.registry import Registry
 
@@ -35,6 +37,52 @@ BACKBONES: Registry[Callable[[bool, Path | None, int], nn.Module]] = Registry(
 )
 BACKBONES.add("efficientnet-lite0", _efficientnet_lite0)
 BACKBONES.add("mobilenet-v2", _mobilenet_v2)
+
+
+@dataclass(frozen=True)
+class Start:
+    """Weights that a backbone starts from: a file and its SHA-256, or the published ones."""
+
+    file: str | None = None
+    digest: str = ""
+
+
+PUBLISHED = Start()
+
+
+def starts_of(backbones: Sequence[str], given: Sequence[str]) -> dict[str, Start]:
+    """Which backbone starts from which file: FILE for the only backbone, NAME=FILE for each of several.
+
+    Raises InputError where it is not clear which file is whose, WeightsError for a file that is not there.
+    """
+    found: dict[str, Start] = {}
+    for word in given:
+        name, equals, file = word.partition("=")
+        if not (equals and name in backbones):
+            name, file = backbones[0] if len(backbones) == 1 else "", word
+        if not name or name in found:
+            entries = " ".join(f"{known}=FILE" for known in backbones) or "nothing, as none is fine-tuned"
+            raise InputError(f"--transfer-weights {word}: of which backbone? Give {entries}")
+        path = Path(file).expanduser()
+        if not path.is_file():
+            raise WeightsError(f"--transfer-weights {word}: no file {file!r} for {name}. Check the path")
+        found[name] = Start(str(path), digest(path))
+    return found
+
+
+def check_weights(backbones: Sequence[str], given: Sequence[str]) -> None:
+    """Build every backbone once, so that missing or foreign weights are refused before hours of work.
+
+    given: as in `starts_of`. Raises what that raises, WeightsError and MissingExtra.
+    """
+    starts = starts_of(backbones, given)
+    for name in backbones:
+        file = starts.get(name, PUBLISHED).file
+        try:
+            BACKBONES.get(name)(True, Path(file) if file else None, 0)
+        except WeightsError as fault:  # loaders speak of the option that encoders have
+            own = f"--transfer-weights {f'{name}=' if len(backbones) > 1 else ''}FILE"
+            raise WeightsError(str(fault).replace("--weights FILE", own)) from fault
 
 
 class Net(nn.Module):

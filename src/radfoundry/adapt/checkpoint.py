@@ -9,13 +9,18 @@ from typing import Any
 
 import torch
 
-from radfoundry.errors import RunError, WeightsError
+from radfoundry.errors import WeightsError
+from radfoundry.table_files import whole
 
 Tensors = dict[str, torch.Tensor]
 
 
 def write(path: Path, parts: Mapping[str, Tensors], record: Mapping[str, Any]) -> None:
-    """Write `parts` (name -> tensors) and `record` (JSON-ready); readers see the old file or the new."""
+    """Write `parts` (name -> tensors) and `record` (JSON-ready); readers see the old file or the new.
+
+    Raises RunError where it cannot be written.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     flat = {
@@ -23,15 +28,11 @@ def write(path: Path, parts: Mapping[str, Tensors], record: Mapping[str, Any]) -
         for part, ts in parts.items()
         for name, t in ts.items()
     }
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(flat, str(partial), metadata={"radfoundry": json.dumps(record)})
-        partial.replace(path)
-    except OSError as cause:
-        raise RunError(
-            f"{path} could not be written ({cause}); free space or choose another folder"
-        ) from cause
+    with whole(path) as part:
+        try:
+            save_file(flat, str(part), metadata={"radfoundry": json.dumps(record)})
+        except SafetensorError as cause:  # what its writer makes of a full disk
+            raise OSError(str(cause)) from cause
 
 
 def read(path: Path) -> tuple[dict[str, Tensors], dict[str, Any]]:

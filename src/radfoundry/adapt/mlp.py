@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 from radfoundry.adapt.checks import check_training_data, check_vectors
 from radfoundry.errors import WeightsError
 from radfoundry.optional import require
+from radfoundry.table_files import whole
 
 if TYPE_CHECKING:
     import torch
@@ -96,13 +97,22 @@ class BalancedEpochMLP(ClassifierMixin, BaseEstimator):
         return self.classes_[self.predict_proba(X).argmax(1)]
 
     def save(self, path: str | Path) -> None:
-        """One safetensors file: the arrays, and in its header the settings and classes as JSON."""
+        """One safetensors file: the arrays, and in its header the settings and classes as JSON.
+
+        RunError: it cannot be written.
+        """
         check_is_fitted(self, "w1_")
+        from safetensors import SafetensorError
         from safetensors.numpy import save_file
 
         head = {"format": FORMAT, "params": self.get_params(), "classes": self.classes_.tolist()}
         arrays = {name: np.ascontiguousarray(getattr(self, f"{name}_")) for name in _ARRAYS}
-        save_file(arrays | {"history": self.history_}, str(path), metadata={"radfoundry": json.dumps(head)})
+        about = {"radfoundry": json.dumps(head)}
+        with whole(Path(path)) as part:
+            try:
+                save_file(arrays | {"history": self.history_}, str(part), metadata=about)
+            except SafetensorError as cause:  # what its writer makes of a full disk
+                raise OSError(str(cause)) from cause
 
     @classmethod
     def load(cls, path: str | Path) -> BalancedEpochMLP:

@@ -7,6 +7,7 @@ from typing import Any
 from zipfile import BadZipFile
 
 from radfoundry.errors import WeightsError
+from radfoundry.table_files import whole
 
 # What a head of ours may contain beyond the types that skops trusts by itself.
 TRUSTED = (
@@ -29,16 +30,16 @@ TRUSTED = (
 def save_head(head: Any, path: str | Path) -> Path:
     """Write a fitted head to one .skops file (a zip of JSON and arrays); returns the path.
 
-    WeightsError: the head holds a type that `load_head` would refuse, so that nothing is written.
+    WeightsError: the head holds a type that `load_head` would refuse, so that nothing is written. RunError:
+    it cannot be written.
     """
     import skops.io
 
     path = Path(path)
     data = skops.io.dumps(head)
     _refuse_unknown(skops.io.get_untrusted_types(data=data), f"this {type(head).__name__}")
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(data)
-    partial.replace(path)
+    with whole(path) as part:
+        part.write_bytes(data)
     return path
 
 

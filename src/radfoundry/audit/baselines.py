@@ -7,15 +7,17 @@ embeddings and random ones differ in nothing else.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
+from radfoundry.audit.covariates import Covariates, learn
 from radfoundry.cohort import Cohort
-from radfoundry.errors import NotEnoughData
-from radfoundry.evaluate.intervals import bootstrap, bootstrap_auroc, delong
+from radfoundry.errors import InputError, NotEnoughData
+from radfoundry.evaluate.parts import make_part
+from radfoundry.evaluate.table import part_estimates
 from radfoundry.splits import Fold, kfold
 from radfoundry.types import Embeddings, Estimate
 
@@ -106,26 +108,42 @@ def _folds(code: np.ndarray, patient: np.ndarray, split: np.ndarray | None, seed
 
 
 def cross_scores(
-    features: np.ndarray, target: np.ndarray, folds: Sequence[Fold], *, head: str = FAST_HEAD, seed: int = 0
+    features: np.ndarray | Covariates,
+    target: np.ndarray,
+    folds: Sequence[Fold],
+    *,
+    head: str = FAST_HEAD,
+    seed: int = 0,
 ) -> np.ndarray:
-    """Out-of-fold scores, (n, m), as ranks within their test fold; NaN where a row was never tested.
+    """Out-of-fold scores, (repeats, n, m), as ranks within their test fold; NaN where a row was not tested.
 
-    features: (n, d), rows with NaN are left out. target: (n, m), each column a separate 0/1 problem.
-    Ranks in (0, 1), because models of different folds need not share a scale, and a constant one must
-    score 0.5, not the mirror image of its training prevalence. Repeats are averaged. head: 'ridge', or
-    any name of `adapt.probe.make_head`.
+    features: (n, d), rows with NaN are left out; or covariates, whose encoding is learned in each fold from
+    its training rows. target: (n, m), each column a separate 0/1 problem. Ranks in (0, 1), because models of
+    different folds need not share a scale, and a constant one must score 0.5, not the mirror image of its
+    training prevalence. Repeats stay apart: scores averaged over them would be an ensemble, better than any
+    model that a repeat judges. head: 'ridge', or any name of `adapt.probe.make_head`.
+    InputError: a row is tested twice in one repeat.
     """
-    usable = np.isfinite(features).all(axis=1)
-    total, count = np.zeros(target.shape), np.zeros(len(target))
+    values = features.values if isinstance(features, Covariates) else features
+    usable = np.ones(len(values), bool)
+    if not isinstance(features, Covariates):
+        usable = np.isfinite(values).all(axis=1)
+    repeats = sorted({fold.repeat for fold in folds})
+    scores = np.full((len(repeats), *target.shape), np.nan)
     for fold in folds:
         train, test = fold.train[usable[fold.train]], fold.test[usable[fold.test]]
         if len(train) < 4 or not len(test):
             continue
-        raw = _fit_predict(features[train], target[train], features[test], head, seed)
-        total[test] += (rankdata(raw, axis=0) - 0.5) / len(test)
-        count[test] += 1
-    with np.errstate(invalid="ignore"):
-        return np.where(count[:, None] > 0, total / np.maximum(count, 1)[:, None], np.nan)
+        mine = scores[repeats.index(fold.repeat)]
+        if np.isfinite(mine[test]).any():
+            raise InputError(f"a case is tested twice in repeat {fold.repeat}: number repeats in Fold.repeat")
+        x, new = values[train], values[test]
+        if isinstance(features, Covariates):
+            encoding = learn(x, features.numeric)
+            x, new = encoding.apply(x), encoding.apply(new)
+        raw = _fit_predict(x, target[train], new, head, seed)
+        mine[test] = (rankdata(raw, axis=0) - 0.5) / len(test)
+    return scores
 
 
 def _fit_predict(x: np.ndarray, y: np.ndarray, new: np.ndarray, head: str, seed: int) -> np.ndarray:
@@ -203,11 +221,6 @@ def _decompose(z: np.ndarray, fresh: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return left, power, fresh @ (z.T @ (left / power))
 
 
-def macro_auroc(indicators: np.ndarray, scores: np.ndarray) -> float:
-    """Area under the ROC curve, averaged over columns (one class against the rest)."""
-    return float(np.nanmean(column_aurocs(indicators, scores)))
-
-
 def column_aurocs(indicators: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """(n, m) 0/1 and (n, m) scores to (m,) areas by mid-ranks; NaN for a column of one class."""
     rank = rankdata(scores, axis=0)
@@ -216,6 +229,15 @@ def column_aurocs(indicators: np.ndarray, scores: np.ndarray) -> np.ndarray:
     u = (rank * indicators).sum(axis=0) - positive * (positive + 1) / 2
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where((positive > 0) & (negative > 0), u / (positive * negative), np.nan)
+
+
+def mean_aurocs(indicators: np.ndarray, scores: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """(m,) areas, the mean over repeats. indicators: (n, m); scores: (repeats, n, m); known: (n,) bool."""
+    areas = []
+    for repeat in scores:
+        tested = known & np.isfinite(repeat).all(axis=1)
+        areas.append(column_aurocs(indicators[tested], repeat[tested]))
+    return np.mean(areas, axis=0)
 
 
 def estimate(
@@ -228,29 +250,27 @@ def estimate(
     seed: int = 0,
     model: str | None = None,
 ) -> Estimate:
-    """AUC of out-of-fold scores with its interval: DeLong for two classes and one image a patient, else
-    patients are resampled. scores: (n, task.columns), NaN where not tested."""
-    tested = task.known & np.isfinite(scores).all(axis=1)
-    y, score, patient = task.indicators()[tested], scores[tested], task.patient[tested]
-    n_patients = len(np.unique(patient))
-    if len(y) < 4 or not ((y.sum(axis=0) > 0) & (y.sum(axis=0) < len(y))).all():
-        return Estimate(
-            name, float("nan"), n=len(y), target=task.name, model=model, note="too few tested cases"
-        )
-    rng = np.random.default_rng(seed)
-    if task.columns > 1:
-        found = bootstrap(macro_auroc, y, score, patient, n=min(n_boot, 500), level=level, rng=rng)
-        method = f"mean of one-against-rest areas; {found.method}"
-    elif n_patients == len(y):
-        found = delong(y[:, 0].astype(int), score[:, 0], level)
-        method = found.method
-    else:
-        [found] = bootstrap_auroc(y, score, patient, n=n_boot, level=level, rng=rng, names=[name])  # type: ignore[misc]
-        method = found.method
-    return Estimate(
-        name, found.value, found.low, found.high, level, f"{method}; out of fold", len(y), n_patients,
-        task.name, None, model,
-    )  # fmt: skip
+    """AUC of out-of-fold scores as `evaluate` gives it: the mean over repeats, its interval from patients.
+
+    scores: (repeats, n, task.columns), NaN where not tested. More than two classes: the mean of one against
+    the rest.
+    """
+    which, row = np.nonzero(task.known & np.isfinite(scores).all(axis=2))
+    nothing = Estimate(name, float("nan"), target=task.name, model=model, note="too few tested cases")
+    present = task.indicators()[np.unique(row)].sum(axis=0)
+    n = len(np.unique(row))
+    if n < 4 or not ((present > 0) & (present < n)).all():
+        return replace(nothing, n=n)
+    table = pd.DataFrame({
+        "case_id": row.astype(str), "patient_id": task.patient[row], "repeat": which,
+        "y_true": task.code[row] if task.columns == 1 else np.array(task.classes, object)[task.code[row]],
+    })  # fmt: skip
+    columns = ["score"] if task.columns == 1 else [f"score:{label}" for label in task.classes]
+    table[columns] = scores[which, row]
+    wanted = "auroc" if task.columns == 1 else "auroc_ovr_macro"
+    part = make_part(table, str(model), task.name, None, None)
+    found = next(iter(part_estimates(part, level=level, n_boot=n_boot, seed=seed, only=(wanted,))), nothing)
+    return replace(found, name=name, model=model, method=f"{found.method}; out of fold")
 
 
 def align(cohort: Cohort, embeddings: Embeddings) -> np.ndarray:
@@ -268,36 +288,6 @@ def align(cohort: Cohort, embeddings: Embeddings) -> np.ndarray:
 def is_control(name: str) -> bool:
     """Whether embeddings of that name come from no training: random weights, projections, raw pixels."""
     return name.startswith(CONTROLS)
-
-
-def metadata_features(cohort: Cohort, columns: Sequence[str]) -> tuple[np.ndarray, list[str]]:
-    """(n, k) float64 from covariates, and which covariate each column came from.
-
-    Numbers and dates (days) are standardised, with their square and a flag for a missing value; other
-    columns are one-hot, with levels of fewer than 5 cases, or beyond the 30 commonest, put together.
-    """
-    blocks: list[np.ndarray] = []
-    origin: list[str] = []
-    for name in columns:
-        block = _encode(cohort.table[name])
-        blocks.append(block)
-        origin += [name] * block.shape[1]
-    return np.concatenate([np.zeros((len(cohort), 0)), *blocks], axis=1), origin
-
-
-def _encode(values: pd.Series) -> np.ndarray:
-    missing = values.isna().to_numpy()
-    if pd.api.types.is_datetime64_any_dtype(values):
-        values = (values - values.min()).dt.total_seconds() / 86400
-    if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
-        number = values.astype(float)
-        z = ((number - number.mean()) / max(float(number.std(ddof=0)), 1e-12)).fillna(0.0).to_numpy()
-        return np.stack([z, z**2, missing.astype(float)], axis=1)
-    text = values.astype(object).where(~missing, "missing").astype(str)
-    common = text.value_counts()
-    kept = common[common >= 5].index[:30]
-    text = text.where(text.isin(kept), "other")
-    return np.stack([(text == level).to_numpy(float) for level in sorted(text.unique())], axis=1)
 
 
 def shuffle_by_patient(code: np.ndarray, patient: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -325,15 +315,14 @@ def shuffled_floor(
     for start in range(0, n_perm, 50):
         block = np.concatenate([task.indicators(code) for code in codes[start : start + 50]], axis=1)
         scores = cross_scores(features, block, task.folds, head=head, seed=seed)
-        tested = task.known & np.isfinite(scores).all(axis=1)
-        areas.append(column_aurocs(block[tested], scores[tested]).reshape(-1, task.columns).mean(axis=1))
+        areas.append(mean_aurocs(block, scores, task.known).reshape(-1, task.columns).mean(axis=1))
     return np.concatenate(areas)
 
 
 def head_scores(
     task: Task, features: Mapping[str, np.ndarray], *, head: str = FAST_HEAD, seed: int = 0
 ) -> dict[str, np.ndarray]:
-    """Out-of-fold scores of one head on several feature sets, over the rows that all of them have."""
+    """`cross_scores` of one head on several feature sets, over the rows that all of them have."""
     complete = np.logical_and.reduce([np.isfinite(x).all(axis=1) for x in features.values()])
     folds = [Fold(f.train[complete[f.train]], f.test[complete[f.test]], f.repeat, f.fold) for f in task.folds]
     return {

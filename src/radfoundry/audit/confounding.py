@@ -9,10 +9,10 @@ import pandas as pd
 
 from radfoundry.audit.baselines import (
     Task,
-    column_aurocs,
     cross_scores,
     estimate,
     make_task,
+    mean_aurocs,
     shuffle_by_patient,
 )
 from radfoundry.cohort import Cohort
@@ -61,8 +61,7 @@ def predictability(
     """How well the place is read from `features`: macro one-against-rest AUC, and the AUC by level."""
     scores = cross_scores(features, task.indicators(), task.folds, head=head, seed=seed)
     found = estimate(f"auroc:{task.name}", task, scores, n_boot=n_boot, seed=seed, model=model)
-    tested = task.known & np.isfinite(scores).all(axis=1)
-    areas = column_aurocs(task.indicators()[tested], scores[tested])
+    areas = mean_aurocs(task.indicators(), scores, task.known)
     levels = task.classes[1:] if task.columns == 1 else task.classes
     return found, dict(zip(levels, areas.tolist(), strict=True))
 

@@ -5,13 +5,14 @@ One function a check: the evidence in, an AuditItem out.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from radfoundry.audit import baselines, confounding
+from radfoundry.audit import baselines, confounding, covariates
 from radfoundry.audit.comparison import Comparison, adds_over
 from radfoundry.audit.evidence import Evidence, tested_rows
 from radfoundry.audit.items import AuditItem, Status
@@ -28,7 +29,7 @@ def metadata(e: Evidence) -> AuditItem:
     used = [c for c in e.cohort.covariates if e.cohort.table[c].nunique(dropna=False) > 1]
     if not used:
         return AuditItem(name, "skipped", "No covariate varies.")
-    features, origin = baselines.metadata_features(e.cohort, used)
+    features = covariates.read(e.cohort.table, used)
     target = e.task.indicators()
     found: list[Estimate] = []
     for head in (baselines.FAST_HEAD, "trees"):
@@ -43,8 +44,7 @@ def metadata(e: Evidence) -> AuditItem:
     best = max(found, key=lambda x: x.low)
     rows: list[dict[str, Any]] = []
     for c in used:
-        alone = features[:, [o == c for o in origin]]
-        scores = baselines.cross_scores(alone, target, e.task.folds, seed=e.seed)
+        scores = baselines.cross_scores(features.only(c), target, e.task.folds, seed=e.seed)
         one = baselines.estimate("auroc", e.task, scores, n_boot=500, seed=e.seed, model=c)
         rows.append({"covariate": c, "auroc": one.value, "low": one.low, "high": one.high})
     rows.sort(key=lambda row: -row["auroc"])
@@ -220,14 +220,21 @@ def predictions(e: Evidence, table: pd.DataFrame) -> AuditItem:
     models = table["model"].astype(str) if "model" in table else pd.Series("the model", index=table.index)
     found, rows, sentences, status = [], [], [], "ok"
     for model, group in table.groupby(models):
-        mean = group.groupby(group["case_id"].astype(str))["score"].mean()
-        score = pd.Series(e.case).map(mean).to_numpy(float)
-        found.append(
-            baselines.estimate("auroc", e.task, score[:, None], n_boot=e.n_boot, seed=e.seed, model=model)
-        )
+        score = _by_repeat(e, group)
+        if score is None:
+            return AuditItem(
+                name, "skipped", f"{model} has several scores of one case, and nothing tells them apart.",
+                advice="Number the resamples in a column 'repeat', or give one score a case.",
+            )  # fmt: skip
+        found.append(baselines.estimate("auroc", e.task, score, n_boot=e.n_boot, seed=e.seed, model=model))
         if "metadata" not in e.scores:
             continue
-        pair = _compare(e, e.scores["metadata"], score[:, None], "the covariates alone", model)
+        try:
+            pair = _compare(e, e.scores["metadata"], score, "the covariates alone", model)
+        except NotEnoughData:
+            status = "warn"
+            sentences.append(f"{model} has too few cases scored in every repeat to hold against covariates.")
+            continue
         status = "warn" if pair.verdict != "better" else status
         sentences.append(pair.sentence)
         found.append(pair.difference)
@@ -235,6 +242,21 @@ def predictions(e: Evidence, table: pd.DataFrame) -> AuditItem:
     text = " ".join(sentences) or " ".join(f"{x.model}: {x}." for x in found)
     advice = "Do not claim that the images add to what the covariates say." if status != "ok" else ""
     return AuditItem(name, "warn" if status == "warn" else "ok", text, found, rows, advice)
+
+
+def _by_repeat(e: Evidence, group: pd.DataFrame) -> np.ndarray | None:
+    """(repeats, n, 1) scores of one model in the cohort's order; NaN where a case was not scored.
+
+    A repeat is what `evaluate` takes for one. None: a case has several scores in a repeat.
+    """
+    keys = [c for c in ("repeat", "seed") if c in group]
+    which = group.groupby(keys, dropna=False).ngroup().to_numpy() if keys else np.zeros(len(group), int)
+    row = pd.Index(e.case).get_indexer(group["case_id"].astype(str))
+    if pd.DataFrame({"which": which, "row": row}).duplicated().any():
+        return None
+    score = np.full((which.max() + 1, len(e.case), 1), np.nan)
+    score[which, row, 0] = group["score"].to_numpy(float)
+    return score
 
 
 def _contrary_truths(e: Evidence, table: pd.DataFrame) -> int:
@@ -249,10 +271,13 @@ def _contrary_truths(e: Evidence, table: pd.DataFrame) -> int:
 
 
 def _compare(e: Evidence, first: np.ndarray, second: np.ndarray, baseline: str, model: str) -> Comparison:
+    """Two scores (repeats, n, 1); each area is the mean over its own repeats, however many they are."""
     assert e.task is not None  # callers return before, when there is no task
     known = e.task.known
+    repeats = math.lcm(len(first), len(second))
+    one, other = (np.tile(s[:, known, 0], (repeats // len(s), 1)) for s in (first, second))
     return adds_over(
-        first[known, 0], second[known, 0], e.task.code[known], e.task.patient[known],
+        one, other, e.task.code[known], e.task.patient[known],
         baseline=baseline, model=model, target=e.target, n_boot=e.n_boot, seed=e.seed,
     )  # fmt: skip
 

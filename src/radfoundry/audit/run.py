@@ -35,7 +35,8 @@ def audit(
 
     embeddings: encoder id to Embeddings; the first trained one is audited, and ids that begin with
     `random:`, `random-projection` or `raw-pixels` are controls. Raw 32 x 32 pixels are always one.
-    score: a prediction table (docs/reference/formats.md) whose score is to be believed.
+    score: a prediction table (docs/reference/formats.md) whose score is to be believed. Over its repeats, and
+    over those of `folds`, an AUC is the mean of the repeats' AUCs.
     folds: the cross-validation to audit, as row numbers; default: `split` (train to test) where the
     cohort has one, else 5 folds by patient. head: 'ridge' (closed form; 200 permutations cost little more
     than one fit) or any head of `adapt.probe` (then 20). progress: called with the name of each step.

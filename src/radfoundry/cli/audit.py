@@ -6,6 +6,7 @@ import json as jsonlib
 import sys
 import tempfile
 import textwrap
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,11 @@ from typing import TYPE_CHECKING, Any
 import tyro
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from radfoundry.audit import Audit, AuditItem
     from radfoundry.cohort import Cohort
+    from radfoundry.encoders import Encoder
     from radfoundry.types import Embeddings
 
 MARKS = {"ok": "ok     ", "warn": "WARN   ", "fail": "FAIL   ", "skipped": "skipped"}
@@ -74,10 +78,11 @@ class AuditCommand:
             score = read_predictions(self.predictions)
             for note in score.attrs["notes"]:
                 print(f"note: {note}", file=sys.stderr)
+        used, embeddings = self._embed(cohort)
         found = audit(
             cohort,
             self.target,
-            embeddings=self._embed(cohort),
+            embeddings=embeddings,
             score=score,
             head=self.head,
             seed=self.seed,
@@ -85,19 +90,20 @@ class AuditCommand:
             progress=lambda step: print(f"  {step}", file=sys.stderr),
         )
         if self.out is not None:
-            self._write(cohort, found)
+            self._write(cohort, found, used, score)
         if self.json:
             print(jsonlib.dumps(found.as_dict(), indent=2, ensure_ascii=False))
         else:
             print(text(found, rows=self.rows))
         return 1 if self.strict and found.verdict == "fail" else 0
 
-    def _embed(self, cohort: Cohort) -> dict[str, Embeddings]:
+    def _embed(self, cohort: Cohort) -> tuple[dict[str, Encoder], dict[str, Embeddings]]:
+        """The encoders asked for, by the name they were asked for, and the vectors of each."""
         if not self.encoder:
-            return {}
+            return {}, {}
         from radfoundry import encoders
 
-        found = {}
+        used, found = {}, {}
         with tempfile.TemporaryDirectory(prefix="radfoundry-audit-") as scratch:
             for name in self.encoder:
                 encoder = encoders.load(
@@ -106,18 +112,27 @@ class AuditCommand:
                 result = encoders.embed(cohort, encoder, self.store or scratch)
                 for case, column, message in result.failures:
                     print(f"failed: case {case}, {column}: {message}", file=sys.stderr)
-                found[name] = result.embeddings
-        return found
+                used[name], found[name] = encoder, result.embeddings
+        return used, found
 
-    def _write(self, cohort: Cohort, found: Audit) -> None:
-        from radfoundry.studies.run import Run
+    def _write(
+        self, cohort: Cohort, found: Audit, used: Mapping[str, Encoder], score: pd.DataFrame | None
+    ) -> None:
+        from radfoundry.encoders.weights import digest
+        from radfoundry.studies.run import Run, command_line
 
         assert self.out is not None  # the caller asked
         with Run(
-            self.out, command="radfoundry audit", config=self, seed=self.seed,
+            self.out, command=command_line(), config=self, seed=self.seed,
             title=f"Audit of {cohort.name}", subtitle=f"Target: {found.target}", force=self.force,
         ) as run:  # fmt: skip
             run.add_data(cohort.name, cohort.digest(), len(cohort))
+            if self.predictions is not None and score is not None:
+                run.add_data(self.predictions.name, digest(self.predictions), len(score))
+            for name, encoder in used.items():
+                run.add_encoder(name, encoder.fingerprint)
+                if encoder.card.licence.restricted:
+                    run.add_licence(name, encoder.card.licence.name)
             run.verdict(found.headline)
             run.set_section("audit", found.section())
             for item in found.items:

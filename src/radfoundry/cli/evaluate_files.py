@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from radfoundry import table_files
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -32,7 +34,7 @@ def write(
     in_sample: bool = False,
     competing: bool = False,
 ) -> None:
-    """The estimates, gaps among them, as one file, or a folder; whole or not at all.
+    """The estimates, gaps among them, as one file, or a folder; whole or not at all, RunError where not.
 
     The folder also holds curves, gaps, forest plots and, for times to an event, Kaplan-Meier curves (of
     competing risks, cumulative incidence), by `cutoff` where it is given.
@@ -56,14 +58,15 @@ def write(
         from radfoundry.evaluate.fairness.thresholds import table_of
 
         drawn["group_thresholds"] = table_of(thresholds)
-    whole(out / "metrics.json", text)
-    whole(out / "metrics.csv", pd.DataFrame(records).to_csv(index=False))
-    for name, frame in drawn.items():
-        whole(out / f"{name}.csv", frame.to_csv(index=False))
-    if fair is not None:
-        _forests(out, estimates, fair)
-    if timed.any():
-        _survival_curves(out, table[timed], level, cutoff, in_sample, competing)
+    with table_files.whole_folder(out) as folder:
+        (folder / "metrics.json").write_text(text, encoding="utf-8")
+        pd.DataFrame(records).to_csv(folder / "metrics.csv", index=False)
+        for name, frame in drawn.items():
+            frame.to_csv(folder / f"{name}.csv", index=False)
+        if fair is not None:
+            _forests(folder, estimates, fair)
+        if timed.any():
+            _survival_curves(folder, table[timed], level, cutoff, in_sample, competing)
 
 
 def _forests(out: Path, estimates: list[Estimate], fair: Fairness) -> None:
@@ -80,7 +83,7 @@ def _forests(out: Path, estimates: list[Estimate], fair: Fairness) -> None:
         words = [w for w, many in zip((model, target), several, strict=True) if many]
         stem = _stem("subgroups", *words, used=used)
         save(figure, out / stem)
-        whole(out / f"{stem}.csv", data.to_csv(index=False))
+        data.to_csv(out / f"{stem}.csv", index=False)
 
 
 def _survival_curves(
@@ -106,7 +109,7 @@ def _survival_curves(
         if drawn is not None:
             stem = _stem("cumulative_incidence" if competing else "kaplan_meier", *words, used=used)
             save(drawn[0], out / stem)
-            whole(out / f"{stem}.csv", drawn[1].to_csv(index=False))
+            drawn[1].to_csv(out / f"{stem}.csv", index=False)
 
 
 def _survival_curve(
@@ -199,11 +202,6 @@ def curves(table: pd.DataFrame, seed: int, level: float) -> dict[str, pd.DataFra
 
 
 def whole(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all; folders are made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
-    try:
+    """Write a text file, whole or not at all; folders are made. RunError where it cannot be written."""
+    with table_files.whole(path) as part:
         part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)

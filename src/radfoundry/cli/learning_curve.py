@@ -6,7 +6,7 @@ import json as jsonlib
 import math
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,7 +22,11 @@ if TYPE_CHECKING:
     from radfoundry.plan.measured import Measured
     from radfoundry.plan.worth import Gain
 
-IDENTIFIERS = ("case_id", "patient_id")
+MEASURING = (
+    "target", "encoder", "weights", "store", "features", "sizes", "negatives", "repeats", "folds", "design",
+    "head", "device", "accept_licence", "jobs",
+)  # fmt: skip
+"""Options that say how a curve is to be measured; beside --curve they would do nothing."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class LearningCurve:
     """Label columns, without their y:; needed where the cohort has several."""
     encoder: tuple[str, ...] = ()
     """Frozen encoders to compare."""
+    weights: tuple[str, ...] = ()
+    """Local weights: a path for the encoder that is not packaged; NAME=FILE for each of several."""
     store: Path | None = None
     """Folder of stored vectors; finished fits are kept there too, so that an interrupted run goes on."""
     features: tuple[Path, ...] = ()
@@ -46,12 +52,13 @@ class LearningCurve:
     """A measured curve: CSV with n, repeat, value; see docs/how-to/plan.md for optional columns."""
     goal: float = 0.9
     """Value of the metric that is wanted."""
-    metric: str = "auroc"
-    """auroc, auprc, f1, sens_at_spec90, balanced_accuracy or another metric that rises."""
+    metric: str | None = None
+    """auroc (the default), auprc, f1, sens_at_spec90, balanced_accuracy or another metric that rises; with
+    --curve that of the file."""
     sizes: tuple[int, ...] = ()
     """Numbers of positives to train on; automatic when empty."""
-    negatives: float = 5.0
-    """Negatives for each positive."""
+    negatives: float | None = None
+    """Negatives for each positive; 5 by default."""
     repeats: int = 10
     """Shuffles of the training pool."""
     folds: int = 5
@@ -97,7 +104,7 @@ class LearningCurve:
         from radfoundry.plan.curves import family_of
         from radfoundry.plan.forecast import forecast
         from radfoundry.plan.ranges import RANGES, check_ranges
-        from radfoundry.plan.worth import next_labels
+        from radfoundry.plan.worth import check_mix, next_labels
 
         check_ranges(**{name: getattr(self, name) for name in RANGES})
         if (self.cohort is None) == (self.curve is None):
@@ -108,6 +115,8 @@ class LearningCurve:
             )
         for name in self.families:
             family_of(name)
+        if self.curve is None:
+            check_mix(self.prevalence, self.plan.negatives)
         measured = self._measure() if self.curve is None else self._read()
         options: dict[str, Any] = {
             "horizon": self.horizon, "level": self.level, "scale": self.scale, "draws": self.draws,
@@ -132,21 +141,42 @@ class LearningCurve:
     def plan(self) -> Plan:
         from radfoundry.plan.learning_curve import Plan
 
+        default = Plan()
         return Plan(
             tuple(self.sizes),
-            self.negatives,
+            default.negatives if self.negatives is None else self.negatives,
             self.repeats,
             self.folds,
             self.head,
-            self.metric,
+            default.metric if self.metric is None else self.metric,
             seed=self.seed,
         )
 
     def _read(self) -> list[Measured]:
+        import pandas as pd
+
+        from radfoundry.errors import InputError
         from radfoundry.plan.measured import read_curves
 
         assert self.curve is not None  # the caller asked
-        return read_curves(self.curve)
+        plain = {own.name: own.default for own in fields(self)}
+        idle = [f"--{name.replace('_', '-')}" for name in MEASURING if getattr(self, name) != plain[name]]
+        if idle:
+            raise InputError(
+                f"{', '.join(idle)}: for measuring a curve, and {self.curve.name} holds one that was "
+                "measured. Leave out these options, or --curve"
+            )
+        self.plan.check()
+        found = read_curves(self.curve, metric=self.metric)
+        table = pd.read_csv(self.curve)
+        stated = [] if "metric" not in table else table["metric"].dropna().astype(str).unique().tolist()
+        others = [name for name in stated if name != self.metric]
+        if self.metric is not None and others:
+            raise InputError(
+                f"--metric {self.metric}: column 'metric' of {self.curve.name} says {others[0]}. Leave out "
+                "--metric, or correct the column"
+            )
+        return found
 
     def _measure(self) -> list[Measured]:
         import numpy as np
@@ -158,17 +188,20 @@ class LearningCurve:
         from radfoundry.plan.learning_curve import measure, split_rows
         from radfoundry.plan.measured import chance_of
         from radfoundry.studies.inputs import labelled
+        from radfoundry.studies.options import local_weights
 
         assert self.cohort is not None  # the caller asked
-        self.plan.check()
+        plan = self.plan
+        plan.check()
         if not self.encoder and not self.features:
             raise InputError("name at least one --encoder, or a table with --features")
+        weights = local_weights(self.encoder, self.weights)
         images = bool(self.encoder)
         cohort = read_cohort(self.cohort, check_files=images, need_images=images)
         labels = [labelled(cohort, name) for name in self.target or (None,)]
         for data in labels:
-            check_goal(self.metric, self.goal, chance_of(self.metric, float(data.y.mean())))
-        matrices = self._features(cohort)
+            check_goal(plan.metric, self.goal, chance_of(plan.metric, float(data.y.mean())))
+        matrices = self._features(cohort, weights)
         fits = Fits(None if self.store is None else self.store / "fits")
         found = []
         for data in labels:
@@ -186,14 +219,14 @@ class LearningCurve:
                 )
             train, test = split_rows(data.cohort, data.y, self.design, seed=self.seed)
             found += measure(
-                {name: x[places] for name, (x, _) in matrices.items()}, data.y, data.patient, self.plan,
+                {name: x[places] for name, (x, _) in matrices.items()}, data.y, data.patient, plan,
                 target=data.target,
                 train=train, test=test, fits=fits, jobs=processes(self.jobs),
                 log=lambda words: print(words, file=sys.stderr),
             )  # fmt: skip
         return found
 
-    def _features(self, cohort: Cohort) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    def _features(self, cohort: Cohort, weights: dict[str, Path]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Name to (n, p) values, NaN where one is missing, and (n,) whether a case is there at all."""
         import numpy as np
 
@@ -207,8 +240,9 @@ class LearningCurve:
         with tempfile.TemporaryDirectory(prefix="radfoundry-plan-") as scratch:
             for name in self.encoder:
                 encoder = encoders.load(
-                    name, device=self.device, accept_licences=self.accept_licence, seed=self.seed
-                )
+                    name, weights=weights.get(name), device=self.device,
+                    accept_licences=self.accept_licence, seed=self.seed,
+                )  # fmt: skip
                 result = encoders.embed(cohort, encoder, self.store or scratch)
                 for case, column, message in result.failures:
                     print(f"failed: case {case}, {column}: {message}", file=sys.stderr)
@@ -233,10 +267,17 @@ class LearningCurve:
             }  # fmt: skip
             if self.prevalence is not None and f.usable:
                 for key, have in (("cost", 0.0), ("further_cost", float(m.n[-1]))):
-                    found = cost(f.named, self.prevalence, price=self.price, have=have, level=self.level)
+                    found = cost(
+                        f.named, self.prevalence, negatives=m.negatives, price=self.price, have=have,
+                        level=self.level,
+                    )  # fmt: skip
                     row[key] = None if found is None else found.as_dict()
             rows.append(row)
-        return {"format": 1, "goal": self.goal, "curves": rows, "early_slope": slope_against_final(measured)}
+        slope = slope_against_final(measured, until=self.back_test_from)
+        return {
+            "format": 1, "goal": self.goal, "curves": rows,
+            "early_slope": {**slope, "until": self.back_test_from},
+        }  # fmt: skip
 
     def _write(self, out: Path, answers: list[Answer], content: dict[str, Any]) -> None:
         import pandas as pd
@@ -262,11 +303,9 @@ class LearningCurve:
             panels.setdefault(f.measured.target, {})[f.measured.name] = line(f)
         first = forecasts[0].measured
         if len(panels) == 1:
-            drawn = curve_figures.learning_curve(
-                next(iter(panels.values())), self.goal, metric=first.metric, chance=first.chance
-            )
+            drawn = curve_figures.learning_curve(next(iter(panels.values())), self.goal, metric=first.metric)
         else:
-            drawn = curve_figures.small_multiples(panels, self.goal, metric=first.metric, chance=first.chance)
+            drawn = curve_figures.small_multiples(panels, self.goal, metric=first.metric)
         save(drawn[0], out / "learning_curve")
 
 
@@ -308,8 +347,8 @@ def text(answers: list[Answer], content: dict[str, Any]) -> str:
     slope = content["early_slope"]
     if slope["rho"] is not None:
         blocks.append(
-            f"Early slope against the final value over {slope['n']} curves: Spearman {slope['rho']:.2f} "
-            f"(p = {slope['p']:.3f})."
+            f"Early slope (up to {slope['until']:g} positives) against the final value over {slope['n']} "
+            f"curves: Spearman {slope['rho']:.2f} (p = {slope['p']:.3f})."
         )
     return "\n\n".join(blocks)
 
@@ -324,5 +363,14 @@ def _costs(row: dict[str, Any]) -> list[str]:
     return [
         f"At a prevalence of {found['prevalence']:g} that is {found['cases']:,.0f} cases to label "
         f"({found['low']:,.0f} to {found['high']:,.0f}){budget}; {more:,} of them beyond the "
-        f"{row['largest']['n']:g} positives in hand."
+        f"{row['largest']['n']:g} positives in hand. {_bound(found)}"
     ]
+
+
+def _bound(found: dict[str, Any]) -> str:
+    """Which class the number of cases comes from."""
+    if found["negatives"] is None:
+        return "Positives alone are counted: how many negatives came with each is not known of this curve."
+    if found["binds"] == "negatives":
+        return f"The negatives bind: {found['positives']:,} positives need {found['negatives']:,} of them."
+    return f"The positives bind: their {found['negatives']:,} negatives are found on the way."

@@ -103,12 +103,12 @@ def _dispatch(verb: str, rest: list[str]) -> int:
         from radfoundry.cli.study import run_study
 
         return run_study(rest[1:])
-    import tyro
+    from radfoundry.cli.arguments import parse
 
     module, name, summary = COMMANDS[verb]
     target = getattr(importlib.import_module(f"radfoundry.cli.{module}"), name)
     try:
-        return tyro.cli(target, args=rest, prog=f"radfoundry {verb}", description=summary).run()
+        return parse(target, rest, prog=f"radfoundry {verb}", description=summary).run()
     except SystemExit as stop:  # tyro leaves this way after --help (0) and after a wrong option (2)
         return int(stop.code or 0)
 

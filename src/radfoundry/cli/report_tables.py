@@ -21,7 +21,7 @@ from radfoundry.studies import drafts
 from radfoundry.studies.draft_sections import chart_name, pick
 from radfoundry.studies.draft_sections import words as spelled
 from radfoundry.studies.drafts import counted
-from radfoundry.table_files import check_endings, write
+from radfoundry.table_files import check_endings, whole_folder, write
 from radfoundry.text import extractors, mentions
 from radfoundry.text.ensemble import Ballot, Ensemble, review
 from radfoundry.text.extractors import Reading
@@ -241,13 +241,13 @@ def _draw(folder: Path, drawn: dict[str, dict[str, Any]]) -> None:
     from radfoundry.monitor.figures import chart_panels
     from radfoundry.report.figures import save
 
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, kinds in drawn.items():
-        if kinds:
-            figure, data = chart_panels({chart_name(kind): one for kind, one in kinds.items()})
-            stem = folder / "_".join(name.replace(",", "").split())
-            save(figure, stem)
-            data.to_csv(stem.with_suffix(".csv"), index=False)
+    with whole_folder(folder) as part:
+        for name, kinds in drawn.items():
+            if kinds:
+                figure, data = chart_panels({chart_name(kind): one for kind, one in kinds.items()})
+                stem = part / "_".join(name.replace(",", "").split())
+                save(figure, stem)
+                data.to_csv(stem.with_suffix(".csv"), index=False)
     print(f"drawings: {folder}", file=sys.stderr)
 
 

@@ -377,6 +377,7 @@ def _answer(
 def _write(out: Path, text: str, found: Requirement, at: Callable[[int], Requirement]) -> None:
     from radfoundry.cli.evaluate_files import whole
     from radfoundry.plan.sample_size import trade_off
+    from radfoundry.table_files import whole_folder
 
     if out.suffix == ".json":
         return whole(out, text + "\n")
@@ -387,6 +388,7 @@ def _write(out: Path, text: str, found: Requirement, at: Callable[[int], Require
     from radfoundry.report.figures import save
 
     figure, data = sample_size(found, curve)
-    whole(out / "sample_size.json", text + "\n")
-    whole(out / "sample_size.csv", data.to_csv(index=False))
-    save(figure, out / "sample_size")
+    with whole_folder(out) as folder:
+        (folder / "sample_size.json").write_text(text + "\n", encoding="utf-8")
+        data.to_csv(folder / "sample_size.csv", index=False)
+        save(figure, folder / "sample_size")

@@ -19,13 +19,16 @@ class Sorting:
     pixels: Literal["auto", "always", "never"] = "auto"
     """auto reads pixels only where the header leaves doubt."""
     descriptions: bool = False
-    """Also look at Series Description and Protocol Name."""
+    """Also look at Series Description and Protocol Name, where nothing else of the header says what it is."""
     tags: Path | None = None
     """Your own list of tags (YAML); a model needs the list it was trained with."""
     labels: Path | None = None
     """Your own labels (YAML), all that rules and model may say among them."""
     store: Path = Path("stores/series")
     """Where the default model and its training series are kept."""
+    hide_origin: Annotated[bool, tyro.conf.arg(aliases=["--hide-paths"])] = False
+    """Digests in place of folder names, which may be those of patients, and of UIDs, which often hold scanner
+    and date, in all that is printed and written (DICOM copies stay as they are)."""
     json: bool = False
     """Print JSON."""
 
@@ -40,7 +43,7 @@ class Classify(Sorting):
     dir: tyro.conf.Positional[Path]
     """Folder that holds DICOM, at any depth."""
     out: Path | None = None
-    """Table to write: .csv, .parquet or .jsonl."""
+    """Table to write: .csv, .parquet or .jsonl; not inside the input."""
     trace: bool = False
     """Print the reasons, too."""
 
@@ -67,8 +70,6 @@ class Organise(Sorting):
     """Hard links instead of copies, where the file system allows (layout dicom)."""
     only_sure: bool = False
     """Leave out what the sorter is unsure of."""
-    hide_paths: bool = False
-    """Digests in place of folder names, which may be those of patients, in index and sheet."""
     corrections: Path | None = None
     """corrections.json as the contact sheet exports it; those of earlier calls stay in force."""
     quiet: bool = False
@@ -92,7 +93,7 @@ class Train:
     truth: Path | None = None
     """CSV or Parquet: series_uid or series_dir, modality, kind, anatomy; or corrections.jsonl."""
     out: Path | None = None
-    """Model folder; the default model in the store when absent."""
+    """Model folder, not inside --dir; the default model in the store when absent."""
     phantoms: int = 600
     """Phantom studies drawn for their headers (some ten series each)."""
     pictures: int = 120
@@ -141,7 +142,7 @@ class Evaluate(Sorting):
     rules: bool = True
     """Let the rules speak."""
     out: Path | None = None
-    """Table of verdicts to write: .csv, .parquet or .jsonl."""
+    """Table of verdicts to write: .csv, .parquet or .jsonl; not inside the input."""
 
     def run(self) -> int:
         from radfoundry.cli import series_commands

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from radfoundry.cli.series import Classify, Evaluate, Organise, Sorting, Train
     from radfoundry.series.classify import Classified
-    from radfoundry.series.find import Series
+    from radfoundry.series.find import Found, Series
     from radfoundry.series.header import SeriesHeader
     from radfoundry.series.labels import Labels
     from radfoundry.series.model import SeriesModel
@@ -30,28 +31,35 @@ if TYPE_CHECKING:
 
 
 def classify(args: Classify) -> int:
-    """Verdicts on a folder, printed and written; 1 where a series could not be read whole."""
-    from radfoundry.series.classify import classify as run
+    """Verdicts on a folder, printed and written; 1 where series, files or folders could not be read whole."""
+    from radfoundry.series.classify import classify_found
+    from radfoundry.series.find import survey
+    from radfoundry.series.origin import without_name
 
     check_endings(args.out)
+    _refuse_inside(args.out, args.dir)
     model = _model(args)
     known = _labels(args, model)
     tags = _tags(args, model)
     start = time.perf_counter()
+    there = survey(args.dir, tags=tags)
     with Bars() as bars:
-        found = run(args.dir, model, pixels=args.pixels, tags=tags, progress=bars("series"))
+        found = classify_found(there.series, model, pixels=args.pixels, tags=tags, progress=bars("series"))
     seconds = time.perf_counter() - start
+    if args.hide_origin:
+        pass
     table = _table(found, known)
     if args.out is not None:
         write(table, args.out)
     if args.json:
-        print(_json([_row(item, known) for item in found]))
+        print(_json({"series": [_row(item, known) for item in found], **_beside(there)}))
     else:
         _print(table, trace=args.trace)
     unsure = sum(item.verdict.unsure for item in found)
     _say_what_judged(args, model)
+    _say_what_is_beside(there)
     print(f"{len(found)} series, {unsure} unsure, {seconds:.1f} s", file=sys.stderr)
-    return 1 if any(item.series.problem for item in found) else 0
+    return 1 if there.unreadable or any(item.series.problem for item in found) else 0
 
 
 def train(args: Train) -> int:
@@ -68,6 +76,7 @@ def train(args: Train) -> int:
             "a model of your own series, tags, labels or descriptions needs --out: it must not be taken "
             "for the default one"
         )
+    _refuse_inside(args.out, args.dir)
     config = TrainConfig(
         epochs=args.epochs, text_tower=args.text_tower, image_tower=args.image_tower, seed=args.seed
     )
@@ -111,17 +120,20 @@ def evaluate(args: Evaluate) -> int:
     from radfoundry.series.assess import assess, hide
     from radfoundry.series.classify import Classifier, in_batches
     from radfoundry.series.examples import labelled, read_labels
-    from radfoundry.series.find import find
+    from radfoundry.series.find import survey
+    from radfoundry.series.origin import without_name
     from radfoundry.series.tags import read_header
 
     check_endings(args.out)
     if args.out is not None and args.out.resolve() == args.truth.resolve():
         raise InputError(f"--out {args.out} is the table of --truth, which would be lost. Pass another name")
+    _refuse_inside(args.out, args.dir)
     model = _model(args)
     tags = _tags(args, model)
     known = _labels(args, model)
     truth = read_labels(args.truth, known)
-    series = find(args.dir, tags=tags)
+    there = survey(args.dir, tags=tags)
+    series = there.series
     pairs = labelled(series, truth)
     if not pairs:
         raise InputError(f"{args.truth} labels no series below {args.dir}. See --help for its columns")
@@ -135,10 +147,13 @@ def evaluate(args: Evaluate) -> int:
             [s for s, _ in pairs], read, Classifier(model, args.pixels, use_rules=args.rules), bars("series")
         )
     rows = [answers[item.series.uid, item.series.study] for item in found]
+    if args.hide_origin:
+        found = [without_name(item) for item in found]
     result = assess(
         found, [label for label, _ in rows], anatomy=[anatomy for _, anatomy in rows], name="sorter"
     )
     _say_what_judged(args, model)
+    _say_what_is_beside(there)
     idle = len(truth) - len({key for _, key in pairs})
     print(
         f"{len(pairs)} of {len(series)} series are labelled; {idle} of {len(truth)} rows of {args.truth} "
@@ -156,6 +171,7 @@ def evaluate(args: Evaluate) -> int:
                     "coverage": result.coverage.to_dict("records"),
                     "errors": result.errors.to_dict("records"),
                     "truth": {"rows": len(truth), "without_series": idle},
+                    **_beside(there),
                 }
             )
         )
@@ -163,6 +179,7 @@ def evaluate(args: Evaluate) -> int:
     import pandas as pd
 
     print("\n".join(str(e) for e in result.estimates if e.subgroup is None))
+    print(f"\n{_curve(result.coverage)}")
     print("\n" + result.labels.to_string(index=False, float_format=lambda v: f"{v:.3f}"))
     for row in result.errors.itertuples():
         sure = "no probability" if pd.isna(row.confidence) else f"{row.confidence:.2f}"
@@ -170,12 +187,34 @@ def evaluate(args: Evaluate) -> int:
     return 0
 
 
+COVERAGES = (0.5, 0.75, 0.9, 1.0)
+"""Shares of the series, the surest first, at which accuracy is printed; JSON has the whole curve."""
+
+
+def _curve(coverage: pd.DataFrame) -> str:
+    """Accuracy with its interval as the least sure series are left to a person, at a few points."""
+    places = sorted({int((coverage["coverage"] >= share - 1e-9).idxmax()) for share in COVERAGES})
+    return coverage.loc[places].to_string(
+        index=False, float_format=lambda v: f"{v:.3f}", na_rep="-", columns=["coverage", "n", "accuracy",
+                                                                            "low", "high", "confidence"],
+    )  # fmt: skip
+
+
+def _refuse_inside(out: Path | None, folder: Path | None) -> None:
+    """RunError for a place to write inside the input."""
+    from radfoundry.series.organise import refuse_overlap
+
+    if out is not None and folder is not None:
+        refuse_overlap(out, folder)
+
+
 def organise(args: Organise) -> int:
-    """A tree, its index and its contact sheet; 1 where a series had a problem."""
+    """A tree, its index and its contact sheet; 1 where a series had a problem or files were unreadable."""
     from radfoundry.series import corrections
     from radfoundry.series import organise as trees
-    from radfoundry.series.classify import classify as run
-    from radfoundry.series.find import unique_ids
+    from radfoundry.series.classify import classify_found
+    from radfoundry.series.find import survey, unique_ids
+    from radfoundry.series.origin import hidden_uid, unshown
     from radfoundry.series.rules import explain
     from radfoundry.series.sheet import write_sheet
 
@@ -187,12 +226,14 @@ def organise(args: Organise) -> int:
     log = args.out / "corrections.jsonl"
     given = corrections.read_corrections(args.corrections, known) if args.corrections else {}
     fixed = corrections.in_force(log, given, known)
+    tags = _tags(args, model)
+    there = survey(args.dir, tags=tags)
     with Bars(quiet=args.quiet) as bars:
-        found = run(
-            args.dir,
+        found = classify_found(
+            there.series,
             model,
             pixels=args.pixels,
-            tags=_tags(args, model),
+            tags=tags,
             thumbnails=True,
             progress=bars("series read"),
         )
@@ -200,20 +241,31 @@ def organise(args: Organise) -> int:
         ids = unique_ids(series)
         verdicts = corrections.apply([item.verdict for item in found], fixed, ids)
         index = _placed(args, series, verdicts, known, bars)
-    matched = [one for uid, one in given.items() if uid in set(ids)]
+    matched = [one for one in corrections.of_series(given, ids) if one is not None]
+    if args.hide_origin:
+        if log.is_file():
+            corrections.hide_uids(log)
+        matched = [replace(one, uid=hidden_uid(one.uid)) for one in matched]
     if matched:
         corrections.append(log, matched, known)
-    pictures = {uid: item.thumbnail for uid, item in zip(ids, found)}
-    facts = {uid: explain(item.header) for uid, item in zip(ids, found)}
-    sheet = write_sheet(index.rows, args.out / "sheet.html", thumbnails=pictures, facts=facts, labels=known)
-    _say_what_was_written(args, index, sheet)
+    shown = [row["uid"] for row in index.rows]
+    sheet = write_sheet(
+        index.rows,
+        args.out / "sheet.html",
+        thumbnails={uid: item.thumbnail for uid, item in zip(shown, found)},
+        facts={uid: explain(item.header) for uid, item in zip(shown, found)},
+        unshown={uid: unshown(item.header, v) for uid, item, v in zip(shown, found, verdicts)},
+        labels=known,
+    )
+    _say_what_was_written(args, index, sheet, there)
     _say_what_judged(args, model)
+    _say_what_is_beside(there)
     unsure, left, failed = (
         sum(bool(row[k]) for row in index.rows) for k in ("unsure", "left_out", "problem")
     )
     print(
         f"{unsure} unsure, {left} left out and {failed} with a problem (index.csv says why), "
-        f"corrections in force: {sum(uid in fixed for uid in ids)}",
+        f"corrections in force: {sum(one is not None for one in corrections.of_series(fixed, ids))}",
         file=sys.stderr,
     )
     if args.corrections:
@@ -223,7 +275,7 @@ def organise(args: Organise) -> int:
             + (others if len(matched) < len(given) else ""),
             file=sys.stderr,
         )
-    return 1 if failed else 0
+    return 1 if failed or there.unreadable else 0
 
 
 def _placed(
@@ -233,7 +285,7 @@ def _placed(
     from radfoundry.series import organise as trees
 
     if args.layout == "sheet":
-        index = trees.index_rows(series, verdicts, hide_paths=args.hide_paths)
+        index = trees.index_rows(series, verdicts, hide_origin=args.hide_origin)
         with trees.explained(args.out):
             args.out.mkdir(parents=True, exist_ok=True)
             index.write(args.out)
@@ -248,14 +300,28 @@ def _placed(
         progress=bars("series written"),
         labels=known,
         root=args.dir,
-        hide_paths=args.hide_paths,
+        hide_origin=args.hide_origin,
     )
 
 
-def _say_what_was_written(args: Organise, index: Index, sheet: Path) -> None:
+def _beside(there: Found) -> dict[str, Any]:
+    """What JSON says beside the series."""
+    return {"passed_over": there.passed_over, "warnings": there.warnings}
+
+
+def _say_what_is_beside(there: Found) -> None:
+    """What lies in the folder and is in no series, and what is doubtful of Patient IDs."""
+    if str(there):
+        print(f"passed over: {there}", file=sys.stderr)
+    for line in there.warnings:
+        print(line, file=sys.stderr)
+
+
+def _say_what_was_written(args: Organise, index: Index, sheet: Path, there: Found) -> None:
     n = len(index.rows)
     if args.json:
-        print(index.frame().to_json(orient="records", indent=2, force_ascii=False))
+        rows = json.loads(index.frame().to_json(orient="records"))
+        print(_json({"series": rows, **_beside(there)}))
     elif args.layout == "sheet":
         print(f"{args.out}: a sheet of {n} series, none of them placed; look at {sheet}")
     else:
@@ -268,7 +334,8 @@ def _refuse_other(out: Path) -> None:
 
     A call that was cut off may have left an index of ours without a sheet, or unfinished files of either.
     """
-    from radfoundry.series.organise import COLUMNS, OWN
+    from radfoundry.series.journal import OWN
+    from radfoundry.series.organise import COLUMNS
 
     if (out / OWN).exists():
         raise InputError(
@@ -358,6 +425,7 @@ def _row(item: Classified, labels: Labels) -> dict[str, Any]:
         **verdict.as_dict(),
         "name": labels.of(verdict.modality, verdict.kind).name,
         "problem": series.problem,
+        "notes": series.notes,
     }
 
 

@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from radfoundry import studies
+from radfoundry.cli.arguments import parse
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,9 @@ def run_study(words: list[str]) -> int:
     as_json = "--json" in options
     module = studies.get(name)
     try:
-        config = tyro.cli(
+        config = parse(
             module.Config,
-            args=[word for word in options if word != "--json"],
+            [word for word in options if word != "--json"],
             prog=f"radfoundry study run {name}",
             description=inspect.getdoc(module),
         )

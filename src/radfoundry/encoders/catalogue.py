@@ -73,6 +73,11 @@ def names() -> list[str]:
     return list(_families())
 
 
+def cards() -> list[EncoderCard]:
+    """Every card, in the order of its short name."""
+    return [_families().get(name).card for name in _families()]
+
+
 def card(name: str) -> EncoderCard:
     """The card of a short name, or of `random:NAME`; UnknownName suggests the nearest."""
     if name.startswith("random:"):
@@ -104,13 +109,14 @@ def load(
         raise RadfoundryError(
             f"precision {precision!r} is unknown: use one of {', '.join(get_args(Precision))}."
         )
-    entry, found = _resolve(encoder, revision)
+    given = Path(weights).expanduser() if weights is not None else None
+    entry, found = _resolve(encoder, revision, given)
     is_random = entry.card.name.startswith("random:")
     if not is_random:
         require_licence(entry.card, accept_licences)
     request = Request(
         card=entry.card,
-        weights=Path(weights).expanduser() if weights is not None else None,
+        weights=given,
         revision=revision or found,
         device=device,
         precision=precision,  # type: ignore[arg-type]  # checked against get_args above
@@ -138,25 +144,35 @@ def random_twin(original: EncoderCard) -> EncoderCard:
     )
 
 
-def _resolve(encoder: str | EncoderCard, revision: str | None) -> tuple[Entry, str | None]:
-    """The entry behind an id, and the revision the id itself names."""
+def _resolve(
+    encoder: str | EncoderCard, revision: str | None, given: Path | None
+) -> tuple[Entry, str | None]:
+    """The entry behind an id, and the revision the id itself names. given: local weights."""
     if isinstance(encoder, EncoderCard):
         name = encoder.name.removeprefix("random:")
         return Entry(encoder, _families().get(name).build), None
     if encoder.startswith("random:"):
-        entry = _families().get(encoder.removeprefix("random:"))
-        return Entry(random_twin(entry.card), entry.build), None
+        entry, named = _resolve(encoder.removeprefix("random:"), revision, given)
+        return Entry(random_twin(entry.card), entry.build), named
     if encoder.startswith(("hf-hub:", "local:")):
         from radfoundry.encoders import huggingface
 
-        source, _, named = encoder.partition("@") if encoder.startswith("hf-hub:") else (encoder, "", "")
+        source, named = _address(encoder)
         for name in _families():
             # A known model keeps its card, so its licence cannot be walked around by its address.
-            if _families().get(name).card.source == source:
-                return _families().get(name), named or None
-        found = huggingface.describe(source, revision or named or None)
-        return Entry(found, huggingface.build), named or None
+            if _families().get(name).card.source.lower() == source.lower():
+                return _families().get(name), named
+        found = huggingface.describe(source, revision or named, given)
+        return Entry(found, huggingface.build), named
     return _families().get(encoder), None
+
+
+def _address(encoder: str) -> tuple[str, str | None]:
+    """(source, revision) of an id. The hub ignores case and outer slashes, so they mustn't hide a card."""
+    if encoder.startswith("local:"):
+        return encoder, None
+    repo, _, named = encoder.removeprefix("hf-hub:").partition("@")
+    return f"hf-hub:{repo.strip().strip('/')}", named.strip().strip("/") or None
 
 
 def _families() -> Registry[Entry]:

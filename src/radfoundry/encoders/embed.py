@@ -416,7 +416,7 @@ def _read_volume(task: Task, encoder: Encoder, shelf: Shelf, modality: str) -> R
 
 
 def _record(done: Sequence[str], notes: Sequence[str], encoder: Encoder) -> str:
-    return "; ".join((*done, *notes, str(encoder.card.recipe)))
+    return "; ".join(dict.fromkeys((*done, *notes, str(encoder.card.recipe))))  # a note may repeat a record
 
 
 def _encoded(encoder: Maker, batch: np.ndarray) -> np.ndarray:

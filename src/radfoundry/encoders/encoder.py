@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from radfoundry.preprocess.lesion import Lesion
 
-CODE_VERSION = 1
-"""Raised whenever a change here or in `preprocess.recipe` would change an embedding."""
+CODE_VERSION = 2
+"""Raised whenever a change here, in `preprocess.recipe` or in how `io` reads would change an embedding."""
 
 _UNSTATED_MODALITY = ("", "OT")
 
@@ -178,7 +178,7 @@ def check_input(card: EncoderCard, image: Image | Volume) -> tuple[str, ...]:
             f"{where} is in Hounsfield units, as CT is; {card.name} was made for {_listed(card.modalities)}. "
             "Choose an encoder that accepts CT (`radfoundry encoders`)."
         )
-    return (*_check_colour(card, image, where), *_check_pixels(card, image, where))
+    return (*_check_colour(card, image, where), *_check_pixels(card, image, where), *_check_intent(image))
 
 
 def _check_voxels(card: EncoderCard, volume: Volume, where: str) -> tuple[str, ...]:
@@ -242,6 +242,15 @@ def _check_pixels(card: EncoderCard, image: Image, where: str) -> tuple[str, ...
         rows, columns = image.array.shape[:2]
         return (f"too small: {rows}x{columns} enlarged to {size}, the encoder sees blur",)
     return ()
+
+
+def _check_intent(image: Image) -> tuple[str, ...]:
+    """A note for what a detector gives before it is made fit to be looked at: encoders saw it afterwards."""
+    if not image.record:
+        return ()
+    from radfoundry.io.picture import FOR_PROCESSING
+
+    return (FOR_PROCESSING,) if FOR_PROCESSING in image.record else ()
 
 
 def _listed(codes: tuple[str, ...]) -> str:

@@ -6,8 +6,8 @@ Only the vision tower is built. Code that comes with a model is never run, and p
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import re
+from dataclasses import replace
 from math import isclose
 from pathlib import Path
 from typing import Any
@@ -25,8 +25,18 @@ from radfoundry.encoders.card import (
     EncoderCard,
     Licence,
 )  # fmt: skip
-from radfoundry.encoders.catalogue import Request, register
+from radfoundry.encoders.catalogue import Request, cards, register
 from radfoundry.encoders.encoder import Backend
+from radfoundry.encoders.huggingface_recipe import preparation, stated_normalisation
+from radfoundry.encoders.huggingface_towers import (
+    CLS,
+    PROJECTED,
+    quietly,
+    require_repeatable,
+    stated_width,
+    tower,
+    width,
+)
 from radfoundry.encoders.torch_backend import runner, seeded
 from radfoundry.errors import WeightsError
 from radfoundry.optional import require
@@ -35,17 +45,14 @@ from radfoundry.preprocess.recipe import IMAGENET_MEAN, IMAGENET_STD, Recipe
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 HALF = (0.5, 0.5, 0.5)
-CLS = "CLS token after the final layer norm"
-PROJECTED = "CLS token after the visual projection, not normalised"
 POOLED = "attention-pooled vision output, not normalised"
 FIXED_SIZE = ("clip_vision_model", "siglip_vision_model")
 NEEDS = ("torch", "transformers")
 PHOTOGRAPHS = "trained on photographs: on radiographs it sees texture and edges, not findings"
 LATERAL = "the centre crop loses the lateral lung in landscape films"
 UNPINNED = "no commit is pinned, so `main` is read and may change: name one with --revision"
-KEEPS_RATIO = ("CLIP", "ChineseCLIP", "Bit", "ConvNext")
-"""Image processors that take a bare number for the shortest edge; the others squeeze to a square."""
-CONVNEXT_WARPS_FROM, CONVNEXT_CROP = 384, 224 / 256
+BY_ID = ("hf-hub:", "local:")
+"""How the names of models without a card begin."""
 
 
 def _vit(hidden: int, layers: int, heads: int, image: int, patch: int, **more: Any) -> dict[str, Any]:
@@ -232,28 +239,38 @@ def build(request: Request) -> Backend:
     transformers = require("transformers", extra="hf")
     require("torch", extra="hf")
     card = request.card
+    by_id = card.name.removeprefix("random:").startswith(BY_ID)
     if request.random:
         options = dict(card.architecture)
         config = transformers.AutoConfig.for_model(options.pop("model_type"), **options)
-        model_class, embed = _tower(config)
-        build_random = getattr(model_class, "from_config", model_class)
+        found = tower(config)
+        build_random = getattr(found.model_class, "from_config", found.model_class)
         with seeded(request.seed):
             model = build_random(config)
-        digest, commit = weights.text_digest(card.name, request.seed), ""
+        shape = (json.dumps(dict(card.architecture), sort_keys=True, default=str),) if by_id else ()
+        digest, commit = weights.text_digest(card.name, request.seed, *shape), ""
     else:
         folder, commit = folder_of(card, request.weights, request.revision)
         config = read_config(folder)
-        model_class, embed = _tower(config)
-        _check_width(card, config, folder)
-        _check_normalisation(card, folder)
-        model = _from_folder(model_class, folder, config, pooler=embed is not _first_token)
+        found = tower(config)
+        if not by_id:
+            _check_same_model(card, config, folder)
+            _check_normalisation(card, folder)
+            _check_licence(card, folder)
+        model = _from_folder(found.model_class, folder, config, pooler=found.pooler)
         digest = weights.digest(folder)
-    forward, engine = runner(model, request, embed)
+    forward, engine = runner(model, request, found.embed)
+    if by_id:
+        require_repeatable(forward, card.picture_recipe.input_size, card.dim, card.name)
     return Backend(forward, engine, digest, commit)
 
 
-def describe(source: str, revision: str | None) -> EncoderCard:
-    """A card for any `hf-hub:org/name` or `local:/path`, from its two configuration files."""
+def describe(source: str, revision: str | None, given: Path | None = None) -> EncoderCard:
+    """A card for any `hf-hub:org/name` or `local:/path`, from its two configuration files.
+
+    given: the folder to read instead of the source. A folder that names a model with a card takes over that
+    card's licence (where it is restricted), traps, input contract, and what no configuration file can say.
+    """
     name = source.partition(":")[2]
     stub = EncoderCard(
         name=source,
@@ -271,12 +288,86 @@ def describe(source: str, revision: str | None) -> EncoderCard:
         citation="see the model's own page",
         traps=("no card exists for this model: licence, training data and input contract are unchecked",),
     )
-    folder, _ = folder_of(stub, None, revision)
+    folder, _ = folder_of(stub, given, revision)
     config = read_config(folder)
-    _, embed = _tower(config)
-    fields = {f: getattr(stub, f) for f in stub.__dataclass_fields__}
-    fields |= {"recipe": recipe_from(folder), "dim": width(config), "output": embed.__doc__ or ""}
-    return EncoderCard(**fields)
+    found = tower(config)
+    recipe, colour = preparation(folder)
+    traps = (
+        stub.traps if colour else (*stub.traps, "trained on blue, green, red: colour pictures are refused")
+    )
+    dim = width(found, config, recipe.input_size, source)
+    card = replace(
+        stub, recipe=recipe, colour=colour, dim=dim, output=found.output, traps=traps,
+        architecture=config.to_dict(),
+    )  # fmt: skip
+    origin = origin_of(folder)
+    return card if origin is None else _derived(card, origin)
+
+
+def origin_of(folder: Path) -> EncoderCard | None:
+    """The card of the model that a folder says it is, or was made from; one with a restricted licence first.
+
+    It is named in config.json (`_name_or_path`), by the hub's cache in the path, or by the commit that
+    `hf download` notes. Only restricted models are also known by their bare name.
+    """
+    texts = (str(folder.absolute()), str(folder.resolve()), *_named(folder))
+    named = {_repository(text) for text in texts}
+    names = named | {name.rpartition("/")[2] for name in named}
+    commits = {
+        line.strip()
+        for note in folder.glob(".cache/huggingface/download/*.metadata")
+        for line in note.read_text(errors="replace").splitlines()[:1]
+    }
+    found = []
+    for card in cards():
+        if card.is_3d or not card.source.startswith("hf-hub:"):
+            continue
+        repo = card.source.removeprefix("hf-hub:").lower()
+        known = {repo, repo.rpartition("/")[2]} if card.licence.restricted else {repo}
+        if known & names or card.revision in commits:
+            found.append(card)
+    return max(found, key=lambda card: card.licence.restricted, default=None)
+
+
+def _named(folder: Path) -> list[str]:
+    """Every `_name_or_path` of config.json, of the whole model and of its towers."""
+    try:
+        stated = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError):  # read_config says what is wrong
+        return []
+    parts = [stated, *stated.values()] if isinstance(stated, dict) else []
+    return [
+        str(part["_name_or_path"]) for part in parts if isinstance(part, dict) and "_name_or_path" in part
+    ]
+
+
+def _repository(text: str) -> str:
+    """The last two parts of a path or address, as org/name in lower case."""
+    cached = re.search(r"models--([^/\\]+?)--([^/\\]+)", text)
+    parts = cached.groups() if cached else re.split(r"[/\\]+", text.strip().rstrip("/\\"))[-2:]
+    return "/".join(parts).lower()
+
+
+def _derived(card: EncoderCard, origin: EncoderCard) -> EncoderCard:
+    """The card of a model by id with what holds of the carded model that it is, or was made from."""
+    theirs = origin.picture_recipe  # size and normalisation are the file's, how to resize is the card's
+    how = {
+        "interpolation": theirs.interpolation,
+        "antialias": theirs.antialias,
+        "eight_bit": theirs.eight_bit,
+    }
+    says = (
+        f"it names {origin.source.removeprefix('hf-hub:')} as what it is or was made from: if it is that "
+        f"model, run it by its card, {origin.name}, with --weights and this folder"
+    )
+    return replace(
+        card,
+        licence=origin.licence if origin.licence.restricted else card.licence,
+        modalities=origin.modalities,
+        colour=card.colour and origin.colour,
+        recipe=replace(card.picture_recipe, **how),  # type: ignore[arg-type]  # fields of another recipe
+        traps=(says, *card.traps, *(trap for trap in origin.traps if trap != UNPINNED)),
+    )
 
 
 def folder_of(card: EncoderCard, given: Path | None, revision: str | None) -> tuple[Path, str]:
@@ -314,87 +405,20 @@ def read_config(folder: Path) -> Any:
     return getattr(config, "vision_config", config)
 
 
-def recipe_from(folder: Path) -> Recipe:
-    """The recipe that preprocessor_config.json states."""
-    path = folder / "preprocessor_config.json"
-    if not path.is_file():
+def _check_same_model(card: EncoderCard, config: Any, folder: Path) -> None:
+    kind, size = config.model_type, getattr(config, "image_size", card.picture_recipe.input_size)
+    expected = card.architecture.get("model_type", kind)
+    if kind != expected:
         raise WeightsError(
-            f"{folder} holds no preprocessor_config.json, so nothing says how to prepare images."
-        )
-    stated = json.loads(path.read_text())
-    kind = stated.get("image_processor_type") or stated.get("feature_extractor_type") or ""
-    edge, exact = _edge(stated.get("size", 224), path, kind.startswith(KEEPS_RATIO))
-    crop = _edge(stated["crop_size"], path)[0] if stated.get("do_center_crop") else None
-    if kind.startswith("ConvNext"):
-        exact = edge >= CONVNEXT_WARPS_FROM
-        if not exact:
-            edge, crop = int(edge / (stated.get("crop_pct") or CONVNEXT_CROP)), edge
-    if not exact and crop is None:
-        raise WeightsError(f"{path} keeps the aspect ratio without a crop, but batches need one size.")
-    filters = {1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box"}
-    if stated.get("resample", 3) not in filters:
-        raise WeightsError(f"{path} asks for resample={stated['resample']}; known are {filters}.")
-    return Recipe(
-        "exact" if exact else "shortest-edge",
-        edge,
-        crop,
-        interpolation=filters[stated.get("resample", 3)],  # type: ignore[arg-type]  # values of the table above
-        mean=tuple(stated.get("image_mean", HALF)),
-        std=tuple(stated.get("image_std", HALF)),
-    )
-
-
-def width(config: Any) -> int:
-    """Length of the embedding that `_tower` will give for this configuration."""
-    if config.model_type == "clip_vision_model":
-        return int(config.projection_dim)
-    return int(getattr(config, "hidden_size", None) or config.hidden_sizes[-1])
-
-
-def _edge(size: Any, path: Path, keeps_ratio: bool = False) -> tuple[int, bool]:
-    """(pixels, whether both edges are fixed) from the several ways processors state a size."""
-    if isinstance(size, int):
-        return size, not keeps_ratio
-    if "shortest_edge" in size:
-        return int(size["shortest_edge"]), False
-    if size.get("height") != size.get("width"):
-        raise WeightsError(f"{path} asks for {size}: only square inputs are supported.")
-    return int(size["height"]), True
-
-
-def _tower(config: Any) -> tuple[Any, Callable[[Any, Any], Any]]:
-    """(class of the vision tower, function from its output to the embedding)."""
-    transformers = require("transformers", extra="hf")
-    if config.model_type == "clip_vision_model":
-        return transformers.CLIPVisionModelWithProjection, _projected
-    if config.model_type == "siglip_vision_model":
-        return transformers.SiglipVisionModel, _pooled
-    return transformers.AutoModel, _pooled if hasattr(config, "hidden_sizes") else _first_token
-
-
-def _first_token(model: Any, batch: Any) -> Any:
-    """CLS token after the final layer norm"""
-    return model(pixel_values=batch).last_hidden_state[:, 0]
-
-
-def _projected(model: Any, batch: Any) -> Any:
-    """CLS token after the visual projection, not normalised"""
-    return model(pixel_values=batch).image_embeds
-
-
-def _pooled(model: Any, batch: Any) -> Any:
-    """the model's pooled output, not normalised"""
-    return model(pixel_values=batch).pooler_output.flatten(1)
-
-
-def _check_width(card: EncoderCard, config: Any, folder: Path) -> None:
-    size = getattr(config, "image_size", card.picture_recipe.input_size)
-    if width(config) != card.dim:
-        raise WeightsError(
-            f"{folder} gives {width(config)} numbers an image, {card.name} gives {card.dim}: another model. "
+            f"{folder} holds a model of type {kind}, {card.name} is of type {expected}: another model. "
             f"Use the id local:{folder} to run it under its own name."
         )
-    if config.model_type in FIXED_SIZE and size != card.picture_recipe.input_size:
+    if stated_width(config) != card.dim:
+        raise WeightsError(
+            f"{folder} gives {stated_width(config)} numbers an image, {card.name} gives {card.dim}: another "
+            f"model. Use the id local:{folder} to run it under its own name."
+        )
+    if kind in FIXED_SIZE and size != card.picture_recipe.input_size:
         raise WeightsError(
             f"{folder} takes {size} pixels, {card.name} {card.picture_recipe.input_size}: "
             "it is another model."
@@ -403,16 +427,24 @@ def _check_width(card: EncoderCard, config: Any, folder: Path) -> None:
 
 def _check_normalisation(card: EncoderCard, folder: Path) -> None:
     """Mean and std leave no trace in the tensors, and wrong ones give plausible, wrong vectors."""
-    if not (folder / "preprocessor_config.json").is_file():
+    stated, ours = stated_normalisation(folder), card.picture_recipe
+    if stated is None:
         return
-    stated, ours = recipe_from(folder), card.picture_recipe
-    theirs_and_ours = zip(
-        (*(stated.mean or ()), *(stated.std or ())), (*(ours.mean or ()), *(ours.std or ())), strict=False
-    )
+    theirs_and_ours = zip((*stated[0], *stated[1]), (*(ours.mean or ()), *(ours.std or ())), strict=False)
     if not all(isclose(a, b, abs_tol=1e-4) for a, b in theirs_and_ours):
         raise WeightsError(
-            f"{folder} normalises with mean {stated.mean} and std {stated.std}, {card.name} with "
+            f"{folder} normalises with mean {stated[0]} and std {stated[1]}, {card.name} with "
             f"{ours.mean} and {ours.std}: another model. Use the id local:{folder} to run it as it states."
+        )
+
+
+def _check_licence(card: EncoderCard, folder: Path) -> None:
+    """A restricted model of the same shape must not pass under the name of a free one."""
+    origin = origin_of(folder)
+    if origin is not None and origin.licence.restricted and origin.licence != card.licence:
+        raise WeightsError(
+            f"{folder} names {origin.source.removeprefix('hf-hub:')}, which is {origin.name} under "
+            f"{origin.licence.name}, not {card.name}. Use the id {origin.name}."
         )
 
 
@@ -423,7 +455,7 @@ def _from_folder(model_class: Any, folder: Path, config: Any, *, pooler: bool) -
     if not safe and not any(folder.glob("*.bin")):
         raise WeightsError(f"{folder} holds no *.safetensors. Copy the whole folder from the hub.")
     try:
-        with _quiet():
+        with quietly():
             model, info = model_class.from_pretrained(
                 folder, config=config, local_files_only=True, use_safetensors=safe, weights_only=True,
                 dtype=torch.float32, output_loading_info=True,
@@ -440,21 +472,6 @@ def _from_folder(model_class: Any, folder: Path, config: Any, *, pooler: bool) -
             "...): it is incomplete or another model."
         )
     return model
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bar and no list of the text tower's tensors, which are left out on purpose."""
-    logging = require("transformers", extra="hf").logging
-    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bar:
-            logging.enable_progress_bar()
 
 
 def _page(source: str) -> str:

@@ -9,7 +9,6 @@ import hashlib
 import importlib.util
 import os
 import shutil
-import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -94,6 +93,10 @@ def file_of(card: EncoderCard, given: Path | None) -> Path:
     """The file the user gave, or the one at the card's URL: from torch's cache, else downloaded there."""
     if given is not None:
         return existing(given, card)
+    # Late, because they cost the listing of encoders a tenth of its time.
+    import urllib.request
+    from http.client import HTTPException
+
     torch = require("torch", extra="torch")
     path = Path(torch.hub.get_dir(), "checkpoints", card.weights_file)
     if path.is_file():
@@ -105,9 +108,10 @@ def file_of(card: EncoderCard, given: Path | None) -> Path:
         with urllib.request.urlopen(url, timeout=20) as reply, part.open("wb") as out:
             shutil.copyfileobj(reply, out)
         part.replace(path)
-    except OSError as cause:  # unreachable, refused, disk full
-        part.unlink(missing_ok=True)
+    except (OSError, HTTPException) as cause:  # unreachable, refused, cut off, disk full
         raise WeightsError(f"{card.name} could not be fetched ({cause}). {how_to_get(card)}") from cause
+    finally:
+        part.unlink(missing_ok=True)
     return path
 
 

@@ -1,4 +1,4 @@
-"""Stored DICOM values to a displayable picture: rescale, window or LUT, MONOCHROME1, palette, spacing."""
+"""Stored DICOM values to a displayable picture: rescale, window or LUT, padding, MONOCHROME1, spacing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from radfoundry.errors import ReadError
 from radfoundry.io.dicom import DicomFile, check_pixels, readable, stored
 from radfoundry.io.frames import flat, rescale_of
 from radfoundry.io.source import MALFORMED, MAX_VALUES
+from radfoundry.io.square import squared
 from radfoundry.types import Frames, Image, Unit
+
+FOR_PROCESSING = "raw detector data, not for presentation"
+"""In the record of a picture whose Presentation Intent Type is FOR PROCESSING (PS3.3 C.8.11.1.1.1)."""
 
 
 def read_picture(file: DicomFile, *, max_values: int = MAX_VALUES) -> Image | Frames:
@@ -21,14 +25,16 @@ def read_picture(file: DicomFile, *, max_values: int = MAX_VALUES) -> Image | Fr
 
     Pixels are modality values (HU for CT), inverted where the file is MONOCHROME1; display_range comes from
     the first window. A sigmoid or a VOI LUT is not a range, so it is applied to the pixels, except in CT.
+    Declared padding is black and does not count for the range. Pixels that are not square are resampled to
+    the finer of their two spacings, recorded.
     """
     check_pixels(file, max_values=max_values)
     raw = stored(file)
     with readable(file):
-        return _picture(file, raw)
+        return _picture(file, raw, max_values)
 
 
-def _picture(file: DicomFile, raw: np.ndarray) -> Image | Frames:
+def _picture(file: DicomFile, raw: np.ndarray, max_values: int) -> Image | Frames:
     file = _alike_frames(file)
     if raw.ndim == 4 or str(file.get("PhotometricInterpretation")) == "PALETTE COLOR":
         array, shown, record = _colour(file, raw)
@@ -37,11 +43,16 @@ def _picture(file: DicomFile, raw: np.ndarray) -> Image | Frames:
         array, unit, record = _modality_values(file, raw)
         array, shown, said = _display(file, array, raw, unit)
         record += said
+    if file.get("PresentationIntentType") == "FOR PROCESSING":
+        record.append(FOR_PROCESSING)
     spacing, said = _spacing(file)
     modality, source, notes = str(file.get("Modality", "")), str(file.path), tuple(record + said)
-    if len(array) == 1:
-        return Image(array[0], shown, unit, spacing, modality, source, notes)
-    return Frames(array, shown, spacing, modality, source, notes)
+    made: Image | Frames = (
+        Image(array[0], shown, unit, spacing, modality, source, notes)
+        if len(array) == 1
+        else Frames(array, shown, spacing, modality, source, notes)
+    )
+    return squared(made, _aspect(file) if spacing is None else None, max_values=max_values)
 
 
 def _alike_frames(file: DicomFile) -> DicomFile:
@@ -97,13 +108,14 @@ def _rescale(file: DicomFile) -> tuple[float, float]:
 def _display(file: DicomFile, array: np.ndarray, raw: np.ndarray, unit: Unit) -> tuple:
     """(array, display range, record) after window or LUT and the MONOCHROME1 inversion."""
     low, high = _stored_limits(file, raw)
+    padded, padding = _padding(file, raw)
     shown, record = _window(file)
     applied = _nonlinear(file, array, low) if unit != "HU" else None
     if applied is not None:
         array, (low, high), said = applied
         shown, record = (low, high), [said]
     elif shown is None:
-        shown, said = _default_range(file, array, (low, high))
+        shown, said = _default_range(file, array if padded is None else array[~padded], (low, high))
         record += said
     inverted = _inverted(file)
     if not file.get("PhotometricInterpretation"):
@@ -114,7 +126,41 @@ def _display(file: DicomFile, array: np.ndarray, raw: np.ndarray, unit: Unit) ->
         array = np.float32(low + high) - array
         shown = (low + high - shown[1], low + high - shown[0])
         record.append(f"{inverted} inverted: {low + high:g} - value")
+    if padded is not None:
+        array[padded & (array > shown[0])] = shown[0]
+        record.append(padding)
     return array, (float(shown[0]), float(shown[1])), record
+
+
+def _padding(file: DicomFile, raw: np.ndarray) -> tuple[np.ndarray | None, str]:
+    """(which pixels are padding or None where none is, what is done with them), by stored values.
+
+    Padding is no part of the dynamic range and passes through no table (PS3.3 C.7.5.1.1.2): it is background.
+    """
+    value = file.get("PixelPaddingValue")
+    if value is None or raw.dtype.kind == "f":
+        return None, ""
+    signed = bool(file.get("PixelRepresentation", 0))
+    limit = file.get("PixelPaddingRangeLimit", value)
+    try:
+        first, last = sorted(_sixteen_bits(end, signed) for end in (value, limit))
+    except (TypeError, ValueError):  # several values, or text: no padding that could be told
+        return None, ""
+    padded = (raw >= first) & (raw <= last)
+    share = float(padded.mean())
+    if not share:
+        return None, ""
+    which = f"{first}" if first == last else f"{first} to {last}"
+    return (
+        padded,
+        f"padding (stored {which}, {share:.1%} of the pixels): not in the display range, shown black",
+    )
+
+
+def _sixteen_bits(value: Any, signed: bool) -> int:
+    """The element as a number of the pixels' own kind: some write it as the other of US and SS."""
+    number = int.from_bytes(value[:2], "little") if isinstance(value, bytes) else int(value) % 65536
+    return number - 65536 if signed and number >= 32768 else number
 
 
 def _inverted(file: DicomFile) -> str:
@@ -141,16 +187,19 @@ def _bits(file: DicomFile) -> int:
 
 
 def _default_range(file: DicomFile, array: np.ndarray, limits: tuple[float, float]) -> tuple:
-    """Without a window: the bit depth, unless the pixels use so little of it that all would look grey."""
-    padding = file.get("PixelPaddingValue")
+    """Without a window: the bit depth, unless the pixels use so little of it that all would look grey.
+
+    array: the pixels that are no padding.
+    """
+    if not array.size:
+        return limits, []
     low, high = float(array.min()), float(array.max())
     bits = _bits(file)
     if bits <= 8 or (
         (high - low) >= (limits[1] - limits[0]) / 8 and not bool(file.get("PixelRepresentation", 0))
     ):
         return limits, []
-    said = " (padding included)" if padding is not None else ""
-    return (low, high), [f"no window: display range from the pixels{said}"]
+    return (low, high), ["no window: display range from the pixels"]
 
 
 def _first(value: Any) -> Any:
@@ -221,10 +270,11 @@ def _colour(file: DicomFile, raw: np.ndarray) -> tuple[np.ndarray, tuple[float, 
 
 
 def _spacing(file: DicomFile) -> tuple[tuple[float, float] | None, list[str]]:
-    """(between rows, between columns): patient plane, else detector plane, else ultrasound region."""
+    """(between rows, between columns): patient, else detector, else scanned film, else ultrasound region."""
     for name, note in (
         ("PixelSpacing", []),
         ("ImagerPixelSpacing", ["spacing is at the detector, not the patient"]),
+        ("NominalScannedPixelSpacing", ["spacing is of the scanned film, not the patient"]),
     ):
         value = file.get(name)
         try:
@@ -234,8 +284,18 @@ def _spacing(file: DicomFile) -> tuple[tuple[float, float] | None, list[str]]:
         if min(down, across) > 0:
             return (down, across), list(note)
     regions = file.get("SequenceOfUltrasoundRegions")
-    if regions and len(regions) == 1 and regions[0].get("PhysicalUnitsXDirection") == 3:  # centimetres
+    units = [regions[0].get(f"PhysicalUnits{axis}Direction") for axis in "XY"] if regions else []
+    if len(regions or ()) == 1 and units == [3, 3]:  # centimetres
         across, down = (abs(float(regions[0].get(f"PhysicalDelta{axis}", 0))) * 10 for axis in "XY")
         if min(down, across) > 0:
             return (down, across), []
     return None, []
+
+
+def _aspect(file: DicomFile) -> float | None:
+    """Height of a pixel over its width, for a file that says no spacing (PS3.3 C.7.6.3.1.7)."""
+    try:
+        down, across = (float(v) for v in file.get("PixelAspectRatio"))
+    except (TypeError, ValueError):  # absent or malformed: pixels are taken as square
+        return None
+    return down / across if min(down, across) > 0 else None

@@ -19,6 +19,7 @@ from radfoundry.io.nrrd import read_nrrd
 from radfoundry.io.raster import read_raster
 from radfoundry.io.series import KEPT, read_dicom_file, read_series
 from radfoundry.io.source import MAX_VALUES, kind_of
+from radfoundry.io.square import squared
 from radfoundry.types import Frames, Image, Volume
 
 PathLike = str | os.PathLike[str]
@@ -80,13 +81,16 @@ def read_image(path: PathLike, *, max_values: int = MAX_VALUES) -> Image:
         )
     if frame is not None and not 0 <= frame < count:
         raise ReadError(f"{target} has frames 0 to {count - 1}, not {frame}")
-    return content.image(frame or 0) if isinstance(content, Frames) else slice_image(content, frame or 0)
+    if isinstance(content, Frames):
+        return content.image(frame or 0)
+    return slice_image(content, frame or 0, max_values=max_values)
 
 
-def slice_image(volume: Volume, index: int) -> Image:
+def slice_image(volume: Volume, index: int, *, max_values: int = MAX_VALUES) -> Image:
     """Slice `index` along K as rows = J, columns = I; shown between the volume's extremes.
 
-    As in any Image, MONOCHROME1 is inverted (HU excepted). Raises ReadError for a slice with NaN or infinity.
+    As in any Image, MONOCHROME1 is inverted (HU excepted) and pixels are made square, recorded. Raises
+    ReadError for a slice with NaN or infinity.
     """
     spacing, array = volume.spacing_mm, np.ascontiguousarray(volume.array[:, :, index].T)
     if not np.isfinite(array).all():
@@ -100,7 +104,7 @@ def slice_image(volume: Volume, index: int) -> Image:
     if KEPT in record and volume.unit != "HU":
         array = np.float32(low + high) - array
         record.append(f"MONOCHROME1 inverted: {low + high:g} - value")
-    return Image(
+    made = Image(
         array,
         (low, high),
         volume.unit,
@@ -109,6 +113,7 @@ def slice_image(volume: Volume, index: int) -> Image:
         volume.source,
         tuple(record),
     )
+    return squared(made, max_values=max_values)
 
 
 def split_path(path: PathLike) -> tuple[Path, dict[str, Any]]:

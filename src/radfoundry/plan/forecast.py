@@ -27,8 +27,8 @@ from scipy.stats import norm
 
 from radfoundry.errors import InputError, NotEnoughData
 from radfoundry.evaluate.classification import METRICS
-from radfoundry.plan.curves import SIGMA_FLOOR, Fitted, Stack, resampled, stack
-from radfoundry.plan.measured import Measured, lowest
+from radfoundry.plan.curves import SIGMA_FLOOR, Fitted, Stack, family_of, resampled, stack
+from radfoundry.plan.measured import Measured, lowest, pool_variance
 from radfoundry.plan.ranges import check_ranges
 
 HORIZON = 10.0
@@ -131,9 +131,10 @@ def forecast(
     """Fit the curve, and say at how many positives it reaches `goal`.
 
     goal: a value of the metric. horizon: how many times the largest size is looked at. families: names of
-    `curves.FAMILIES` (default: see `default_families`). scale: fit the metric itself, or binormal d′ = √2
-    Φ⁻¹(AUC). population: the interval is for new patients, with the luck of the pool and of the test patients
-    in it; otherwise for this pool and this test set, which is what a back-test must use.
+    `curves.FAMILIES` (default: see `default_families`); a note names those that need more sizes. scale: fit
+    the metric itself, or binormal d′ = √2 Φ⁻¹(AUC). population: the interval is for new patients, with the
+    luck of the pool and of the test patients in it; otherwise for this pool and this test set, which is what
+    a back-test must use.
 
     Raises InputError for a goal that no value of the metric can have. A curve that falls, stays at chance or
     cannot be fitted is a verdict, not an error.
@@ -175,7 +176,8 @@ def forecast(
     if trouble:
         found = {"n_at": math.nan, "low": math.nan, "high": math.nan, "probability": math.nan}
     return Forecast(m, goal, verdict, horizon=horizon * m.n[-1], level=level, band=band, draws=curves,
-                    stack=fitted, scale=scale, notes=_notes(m, population), **found)  # fmt: skip
+                    stack=fitted, scale=scale, notes=(*_left_out(m, names), *_notes(m, population)),
+                    **found)  # fmt: skip
 
 
 def default_families(sizes: int) -> tuple[str, ...]:
@@ -273,19 +275,10 @@ def _draws(
 
 
 def _pool_error(m: Measured) -> np.ndarray:
-    """(S,) how far the mean over repeats may lie from that over other pools, which no repeat can show.
-
-    With a share f of the pool in each subset, repeats vary by (1 − f) of the variance V of independent
-    training sets, and their mean by f V over pools. Beyond f = 1/2 little of V is left to see: there it falls
-    as 1 / n.
-    """
+    """(S,) how far the mean over repeats may lie from that over other pools."""
     assert m.pool_positives  # the caller asked
-    share = np.minimum(m.n / m.pool_positives, 1.0)
-    single = m.values.var(axis=0, ddof=1) if len(m.values) > 1 else np.zeros(len(m.n))
-    seen = max(int((share <= 0.5).sum()), 1)
-    whole = single / np.maximum(1 - share, 0.5)
-    whole[seen:] = whole[seen - 1] * m.n[seen - 1] / m.n[seen:]
-    return np.sqrt(share * whole)
+    between = m.values.var(axis=0, ddof=1) if len(m.values) > 1 else np.zeros(len(m.n))
+    return np.sqrt(pool_variance(between, m.n, m.pool_positives))
 
 
 def _rising(refits: np.ndarray, at: np.ndarray, largest: float) -> np.ndarray:
@@ -392,6 +385,16 @@ def _without_fit(
     verdict = trouble or "no fit"
     return Forecast(m, goal, verdict, math.nan, math.nan, math.nan, math.nan, horizon * m.n[-1], level, band,
                     np.empty((0, len(at))), None, scale, (why,))  # fmt: skip
+
+
+def _left_out(m: Measured, families: Sequence[str]) -> tuple[str, ...]:
+    """A note on the families that were asked for and have more parameters than sizes were measured."""
+    left = [f"{f} ({family_of(f).parameters} parameters)" for f in families
+            if family_of(f).parameters > len(m.n)]  # fmt: skip
+    if not left:
+        return ()
+    which = "was left out: it needs" if len(left) == 1 else "were left out: they need"
+    return (f"{', '.join(left)} {which} more than the {len(m.n)} sizes that were measured",)
 
 
 def _notes(m: Measured, population: bool) -> tuple[str, ...]:

@@ -22,8 +22,9 @@ from radfoundry.adapt.fits import Fit, Fits
 from radfoundry.cohort import Cohort
 from radfoundry.errors import InputError, NotEnoughData, UnknownName
 from radfoundry.evaluate.classification import METRICS, compute
-from radfoundry.evaluate.intervals import auc_covariance, placements
-from radfoundry.plan.measured import Measured, chance_of
+from radfoundry.evaluate.intervals import placements
+from radfoundry.plan.label_columns import telling
+from radfoundry.plan.measured import AtTest, Measured, chance_of
 from radfoundry.plan.ranges import check_ranges
 from radfoundry.plan.tables import finite
 from radfoundry.registry import nearest
@@ -283,7 +284,8 @@ def measure(
 
     features: name to (n, p). y: (n,) 0/1. patient: (n,). train, test: rows of a fixed split; neither means
     repeated cross-validation. fits: where finished chains are kept, so that an interrupted run goes on.
-    What is missing among the features is said by `usable_features` and imputed in each fit.
+    What is missing among the features is said by `usable_features` and imputed in each fit; a column that
+    tells the label alone is said by `telling`.
 
     Raises InputError for another number of rows or features that are all empty, and what `make_chains`
     raises.
@@ -293,7 +295,8 @@ def measure(
     for name, x in features.items():
         if len(x) != len(y):
             raise InputError(f"{name}: needs one vector a case, not {len(x)} for {len(y)} cases. Embed again")
-        clean[name] = usable_features(name, x)
+        usable, words = usable_features(name, x)
+        clean[name] = usable, "; ".join(w for w in (words, *telling(name, usable, y)) if w)
         if clean[name][1]:
             log(clean[name][1])
     pool = make_chains(y, patient, plan, train=train, test=test)
@@ -342,13 +345,14 @@ def _summary(
     tested = np.unique(np.concatenate([c.test for c in pool.chains]))
     drawn_from = pool.positives if fixed else int(y[tested].sum())  # folds are dealt anew in every repeat
     cross = f"{plan.repeats} x {plan.folds}-fold cross-validation by patient"
+    at_test = _tested(plan, scored, y, patient, fixed=fixed)
     return Measured(
         n=sizes.astype(float), values=values / parts[:, None], metric=plan.metric, name=name, target=target,
         chance=chance_of(plan.metric, float(y[tested].mean())), pool_positives=drawn_from,
-        test_covariance=_test_covariance(plan, scored, y, patient), test_cases=len(tested),
+        test_covariance=at_test.covariance(), test_cases=len(tested),
         test_positives=int(y[tested].sum()), negatives=plan.negatives,
         design="fixed test part" if fixed else cross,
-        note=pool.note,
+        note=pool.note, tested=at_test,
     )  # fmt: skip
 
 
@@ -360,30 +364,21 @@ def _values(metric: str, y: np.ndarray, score: np.ndarray, cut: np.ndarray) -> n
 Scored = Sequence[tuple[Chain, np.ndarray, np.ndarray]]
 
 
-def _test_covariance(plan: Plan, scored: Scored, y: np.ndarray, patient: np.ndarray) -> np.ndarray | None:
-    """(S, S): how the mean curve would vary with other test patients, everything trained being the same."""
-    if plan.metric == "auroc":
-        return _delong(scored, y, patient)
-    return _bootstrap(plan, scored, y, patient)
-
-
-def _delong(scored: Scored, y: np.ndarray, patient: np.ndarray) -> np.ndarray:
-    """From DeLong's components, averaged over the repeats in which a case was tested."""
-    sizes = len(scored[0][1])
-    total, times = np.zeros((sizes, len(y))), np.zeros(len(y))
+def _tested(plan: Plan, scored: Scored, y: np.ndarray, patient: np.ndarray, *, fixed: bool) -> AtTest:
+    """What tells how the mean curve would vary with other test patients, all trained being the same."""
+    seen = np.unique(np.concatenate([chain.test for chain, _, _ in scored]))
+    if plan.metric != "auroc":
+        return AtTest(y[seen], patient[seen], fixed, draws=_bootstrap(plan, scored, y, patient))
+    found = np.zeros((plan.repeats, len(scored[0][1]), len(y)), np.float32)  # a case is tested once a repeat
     for chain, score, _ in scored:
-        total[:, chain.test] += np.stack([placements(y[chain.test], s) for s in score])
-        times[chain.test] += 1
-    seen = times > 0
-    return auc_covariance(y[seen], total[:, seen] / times[seen], patient[seen])
+        found[chain.repeat][:, chain.test] = np.stack([placements(y[chain.test], s) for s in score])
+    return AtTest(y[seen], patient[seen], fixed, components=found[:, :, seen])
 
 
-def _bootstrap(plan: Plan, scored: Scored, y: np.ndarray, patient: np.ndarray) -> np.ndarray | None:
-    """From test patients drawn with replacement; draws in which the metric is not defined are left out.
-
-    None where most draws are: those that are left would say too little of the luck of the test patients.
-    """
+def _bootstrap(plan: Plan, scored: Scored, y: np.ndarray, patient: np.ndarray) -> np.ndarray:
+    """(DRAWS, S) the mean curve over test patients drawn with replacement, alike for every feature set."""
     rng = np.random.default_rng(plan.seed)
+    size = len(scored[0][1])
     names, code = np.unique(patient, return_inverse=True)
     draws = []
     for _ in range(DRAWS):
@@ -393,12 +388,9 @@ def _bootstrap(plan: Plan, scored: Scored, y: np.ndarray, patient: np.ndarray) -
         draws.append(
             np.mean([e for e in each if e is not None], axis=0)
             if any(e is not None for e in each)
-            else np.nan
+            else np.full(size, np.nan)
         )
-    whole = np.array([d for d in draws if np.isfinite(d).all()])
-    if len(whole) < DRAWS / 2:
-        return None
-    return np.atleast_2d(np.cov(whole.T))
+    return np.array(draws)
 
 
 def _drawn(

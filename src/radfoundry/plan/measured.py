@@ -11,8 +11,45 @@ import pandas as pd
 
 from radfoundry.errors import InputError, NotEnoughData, TableError
 from radfoundry.evaluate.classification import METRICS
+from radfoundry.evaluate.intervals import auc_covariance
 from radfoundry.plan.precision import auc_se
 from radfoundry.plan.ranges import RANGES
+
+
+@dataclass(frozen=True, eq=False)
+class AtTest:
+    """What a curve did on its test patients, so that two curves of the same ones can be compared.
+
+    y, patient (n,): of the cases that were tested. fixed: whether none of them was ever trained on.
+    components (R, S, n): DeLong's, by repeat (AUC). draws (B, S): the mean curve over test patients drawn
+    with replacement, NaN where it is not defined (other metrics). One of the two is there.
+    """
+
+    y: np.ndarray
+    patient: np.ndarray
+    fixed: bool
+    components: np.ndarray | None = None
+    draws: np.ndarray | None = None
+
+    def same_cases(self, other: AtTest) -> bool:
+        """Whether both are of the same cases in the same order."""
+        return np.array_equal(self.y, other.y) and np.array_equal(self.patient, other.patient)
+
+    def covariance(self) -> np.ndarray | None:
+        """(S, S) of the mean curve, everything trained being the same; None where most draws say nothing."""
+        if self.components is not None:
+            return auc_covariance(self.y, self.components.mean(axis=0, dtype=float), self.patient)
+        assert self.draws is not None  # one of the two is there
+        whole = self.draws[np.isfinite(self.draws).all(axis=1)]
+        return np.atleast_2d(np.cov(whole.T)) if 2 * len(whole) >= len(self.draws) else None
+
+    def of_sizes(self, keep: np.ndarray) -> AtTest:
+        """With some of the sizes; keep (S,) of booleans."""
+        components, draws = self.components, self.draws
+        return replace(
+            self, components=None if components is None else components[:, keep],
+            draws=None if draws is None else draws[:, keep],
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +58,8 @@ class Measured:
 
     chance: what knowing nothing reaches; NaN where that has no meaning. pool_positives: positives that the
     subsets were drawn from (None: unknown or endless). test_covariance (S, S): of the mean curve over test
-    patients (None: unknown). negatives: k of 1:k. missing: what was done about missing features.
+    patients (None: unknown). negatives: k of 1:k. missing: what a reader should know of the features: what
+    was done about missing ones, and which tells the label alone. tested: what `test_covariance` came from.
 
     Raises InputError for sizes that do not rise, and for values that the metric cannot have.
     """
@@ -40,6 +78,7 @@ class Measured:
     design: str = ""
     note: str = ""
     missing: str = ""
+    tested: AtTest | None = None
 
     def __post_init__(self) -> None:
         if self.values.ndim != 2 or self.values.shape[1] != len(self.n):
@@ -70,7 +109,10 @@ class Measured:
         if not keep.any():
             raise NotEnoughData(f"{self.label}: no size of {n:g} positives or fewer was measured")
         covariance = None if self.test_covariance is None else self.test_covariance[np.ix_(keep, keep)]
-        return replace(self, n=self.n[keep], values=self.values[:, keep], test_covariance=covariance)
+        tested = None if self.tested is None else self.tested.of_sizes(keep)
+        return replace(
+            self, n=self.n[keep], values=self.values[:, keep], test_covariance=covariance, tested=tested
+        )
 
     def table(self) -> pd.DataFrame:
         """One row a repeat and size: target, name, metric, n, repeat, value."""
@@ -80,6 +122,20 @@ class Measured:
             "n": np.tile(self.n.astype(int), repeats), "repeat": np.repeat(np.arange(repeats), sizes),
             "value": self.values.ravel(),
         })  # fmt: skip
+
+
+def pool_variance(between: np.ndarray, n: np.ndarray, pool_positives: int) -> np.ndarray:
+    """(S,) variance over pools of a mean over repeats, which no repeat can show; from that between repeats.
+
+    With a share f of the pool in each subset, repeats vary by (1 − f) of the variance V of independent
+    training sets, and their mean by f V over pools. Beyond f = 1/2 little of V is left to see: there it falls
+    as 1 / n.
+    """
+    share = np.minimum(n / pool_positives, 1.0)
+    seen = max(int((share <= 0.5).sum()), 1)
+    whole = between / np.maximum(1 - share, 0.5)
+    whole[seen:] = whole[seen - 1] * n[seen - 1] / n[seen:]
+    return share * whole
 
 
 def lowest(metric: str) -> float:

@@ -14,16 +14,11 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from radfoundry.cohort import Cohort
 from radfoundry.errors import InputError, TableError, UnknownName
 from radfoundry.plan.grid import FeatureSpec, Grid
+from radfoundry.plan.label_columns import LABELS, MOST_CLASSES, refuse_covariate, refuse_labels, telling
 from radfoundry.registry import nearest
 
 ID_NAMES = ("case_id", "ID", "PatientID", "patient_id")
 """Names of the column that joins a table to the cohort, the first that is there."""
-
-LABELS = ("y:", "time:", "event:", "truth:")
-"""What a column begins with that holds a label, and so is no feature."""
-
-MOST_CLASSES = 20
-"""A text column of the cohort with more values than that is no category."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +35,12 @@ class Features:
     notes: tuple[str, ...]
 
 
-def read(grid: Grid, cohort: Cohort) -> Features:
+def read(grid: Grid, cohort: Cohort, target: str = "", y: np.ndarray | None = None) -> Features:
     """Every feature set of the grid for the cases of a cohort.
 
-    TableError or InputError name the set, the file and the column: a case twice, a text column, nothing left,
-    a set that is constant over all cases.
+    target, y: the label that is asked for and its (n,) 0/1; a column that tells it alone is in the notes.
+    TableError or InputError name the set, the file and the column: a case twice, a text column, a label,
+    nothing left, a set that is constant over all cases.
     """
     matrices: dict[str, np.ndarray] = {}
     names: dict[str, tuple[str, ...]] = {}
@@ -54,7 +50,7 @@ def read(grid: Grid, cohort: Cohort) -> Features:
     for name, spec in grid.features.items():
         if spec.join:
             continue
-        found, present = _one(name, spec, cohort, files)
+        found, present = _one(name, spec, cohort, files, target)
         matrices[name], names[name] = finite(found), tuple(str(c) for c in found.columns)
         complete &= present
         lost = int((np.isnan(matrices[name]) & found.notna().to_numpy())[present].sum())
@@ -72,6 +68,8 @@ def read(grid: Grid, cohort: Cohort) -> Features:
             names[name] = tuple(c for part in spec.join for c in names[part])
     for name, matrix in matrices.items():
         notes += _check(name, matrix[complete])
+        if y is not None and not grid.features[name].join:
+            notes += telling(name, matrix[complete], y[complete], names[name])
     return Features(matrices, names, complete, tuple(notes))
 
 
@@ -104,27 +102,33 @@ def _check(name: str, matrix: np.ndarray) -> list[str]:
 
 
 def _one(
-    name: str, spec: FeatureSpec, cohort: Cohort, files: dict[Path, pd.DataFrame]
+    name: str, spec: FeatureSpec, cohort: Cohort, files: dict[Path, pd.DataFrame], target: str
 ) -> tuple[pd.DataFrame, np.ndarray]:
     if spec.table is None:
-        return _of_cohort(name, spec.columns, cohort), np.ones(len(cohort), bool)
+        return _of_cohort(name, spec.columns, cohort, target), np.ones(len(cohort), bool)
     if spec.table not in files:
         files[spec.table] = load(
             spec.table, f"features: {name}: {spec.table}", hint="Paths are read from where the grid lies"
         )
     table = files[spec.table]
-    return of_cases(table[_chosen(name, spec.columns, table, spec.table)], cohort)
+    where = f"features: {name}: {spec.table}"
+    return of_cases(table[_chosen(name, spec.columns, table, spec.table)], cohort, where)
 
 
-def of_cases(table: pd.DataFrame, cohort: Cohort) -> tuple[pd.DataFrame, np.ndarray]:
-    """A loaded table in the order of the cohort's cases, and (n,) whether it has the case.
+def of_cases(
+    table: pd.DataFrame, cohort: Cohort, where: str = "the feature table"
+) -> tuple[pd.DataFrame, np.ndarray]:
+    """Features of a loaded table in the order of the cohort's cases, and (n,) whether it has the case.
 
     A table that has none of the cases is taken as one by patient, which serves all cases of a patient.
+    TableError for a column that is a label of the cohort, see `refuse_labels`; where: what it begins with.
     """
     ids = cohort.table["case_id"].astype(str)
     if not np.isin(table.index, ids).any():
         ids = pd.Series(cohort.patients.astype(str))
-    return table.reindex(ids).reset_index(drop=True), ids.isin(table.index).to_numpy()
+    found = table.reindex(ids).reset_index(drop=True)
+    refuse_labels([str(c) for c in found.columns], finite(found), cohort, where)
+    return found, ids.isin(table.index).to_numpy()
 
 
 def load(path: Path, where: str, *, hint: str = "Check the path") -> pd.DataFrame:
@@ -194,7 +198,7 @@ def _chosen(name: str, patterns: Sequence[str], table: pd.DataFrame, path: Path)
     return list(dict.fromkeys(found))
 
 
-def _of_cohort(name: str, columns: Sequence[str], cohort: Cohort) -> pd.DataFrame:
+def _of_cohort(name: str, columns: Sequence[str], cohort: Cohort, target: str) -> pd.DataFrame:
     """Columns of the cohort as numbers; categories become one indicator each (the levels hold no label)."""
     known = [c for c in cohort.table.columns if not c.startswith(LABELS)]
     parts = []
@@ -202,6 +206,7 @@ def _of_cohort(name: str, columns: Sequence[str], cohort: Cohort) -> pd.DataFram
         if column not in known:
             hint = nearest(column, known)
             raise UnknownName(f"features: {name}: {cohort.name} has no covariate {column!r}.{hint}")
+        refuse_covariate(column, cohort, target, f"features: {name}: {cohort.name}")
         values = cohort.table[column]
         if is_numeric_dtype(values) and not is_bool_dtype(values):
             parts.append(values.astype(float).rename(column).to_frame())

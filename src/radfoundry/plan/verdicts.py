@@ -145,8 +145,8 @@ class Control:
     """A check that must fail to find anything.
 
     kind: shuffled labels, control, scrambled images or volume only. result: held (at chance; or clearly below
-    the set it is held against), did not hold, or says nothing (that set is at chance itself). sentence: says
-    so with its numbers.
+    the set it is held against), did not hold, or says nothing (both are at chance). sentence: says so with
+    its numbers.
     """
 
     name: str
@@ -158,6 +158,11 @@ class Control:
     @property
     def held(self) -> bool:
         return self.result != "did not hold"
+
+    @property
+    def at_chance(self) -> bool:
+        """Whether its interval holds one half: a control may hold against its set without that."""
+        return self.estimate.low <= 0.5 <= self.estimate.high
 
 
 def at_chance(selected: Selected, kind: str, *, among: int = 1) -> Control:
@@ -177,15 +182,14 @@ def at_chance(selected: Selected, kind: str, *, among: int = 1) -> Control:
         low, high = max(0.0, e.value - half), min(1.0, e.value + half)
         e = replace(e, low=low, high=high, method=f"{len(areas)} shuffles, Student's t over them")
     held = e.low <= 0.5 <= e.high
-    joint = "" if among == 1 else f", joint over {among} such controls"
-    words = f"AUC {e.value:.2f} (95% CI {e.low:.2f} to {e.high:.2f}{joint})"
+    words = _words(e, among)
     if held:
-        text = f"{selected.name}: at chance, as it must be, {words}."
+        text = f"{selected.name}: at chance, as it must be ({words})."
     elif e.low > 0.5:
-        text = f"{selected.name}: should be at chance and is not, {words}."
+        text = f"{selected.name}: should be at chance and is not ({words})."
     else:
         text = (
-            f"{selected.name}: should be at chance and is below it, {words}. An order that is wrong "
+            f"{selected.name}: should be at chance and is below it ({words}). An order that is wrong "
             "more often than luck makes it is a trace of labels too: they leak through the folds, or so few "
             "cases were dealt to folds by class that those left to train on tell which were taken."
         )
@@ -193,31 +197,56 @@ def at_chance(selected: Selected, kind: str, *, among: int = 1) -> Control:
 
 
 def against_original(
-    original: Selected, control: Selected, cases: Cases, kind: str, *, seed: int = 0
+    original: Selected, control: Selected, cases: Cases, kind: str, *, among: int = 1, seed: int = 0
 ) -> Control:
     """Whether a set does better than its own control, which has lost what the set is said to see.
 
-    A set that is not above chance has nothing to lose: then the control says nothing.
     The rule is that of the whole toolkit (`audit.comparison`): better means that the interval of the paired
-    difference lies above 0.
+    difference lies above 0. A set that is not above chance has nothing to lose: its control says nothing,
+    unless the control is above chance, and then it does not hold. A control that the set beats may be above
+    chance (random weights often are, and volume): it holds, and its sentence says so.
+
+    among: how many controls of that set are judged together; their intervals hold jointly (Bonferroni).
     """
     found = contrast(original, control, cases, seed=seed)
     assert found.paired is not None
-    e, own = mean_auc(control), mean_auc(original)
-    if own.low <= 0.5:
+    e, own = mean_auc(control, level=1 - 0.05 / among), mean_auc(original)
+    itself = _off_chance(control.name, _words(e, among), e)
+    if own.low <= 0.5 and e.low > 0.5:
         text = (
-            f"{original.name} is not above chance itself (AUC {own.value:.2f}, 95% CI {own.low:.2f} to "
-            f"{own.high:.2f}), so {control.name} says nothing."
+            f"{control.name}: above chance ({_words(e, among)}), while {original.name}, which it was held "
+            f"against, is not ({_words(own)}). Something other than what {original.name} is said to see "
+            "tells the labels, or they leak."
         )
-        return Control(control.name, kind, e, "says nothing", text)
+        return Control(control.name, kind, e, BROKEN, text)
+    if own.low <= 0.5:
+        text = f"{original.name} is not above chance itself ({_words(own)}), so {control.name} says nothing."
+        return Control(control.name, kind, e, "says nothing", text + itself)
     text = found.paired.sentence
     if found.paired.verdict == "better":
-        return Control(control.name, kind, e, HELD, text)
+        return Control(control.name, kind, e, HELD, text + itself)
     text += (
         f" Over the outer folds the probability that {original.name} is ahead by more than {ROPE:g} is "
         f"{found.posterior.better:.2f}."
     )
     return Control(control.name, kind, e, BROKEN, text)
+
+
+def _off_chance(name: str, words: str, e: Estimate) -> str:
+    """What to say of a control that does not fail its set and is not at chance all the same."""
+    if e.low > 0.5:
+        return f" {name} is itself above chance ({words}): part of what the labels follow is left in it."
+    if e.high < 0.5:
+        return (
+            f" {name} is itself below chance ({words}): an order that is wrong more often than luck makes it "
+            "is a trace of labels too."
+        )
+    return ""
+
+
+def _words(e: Estimate, among: int = 1) -> str:
+    joint = "" if among == 1 else f", joint over {among} such controls"
+    return f"AUC {e.value:.2f}, 95% CI {e.low:.2f} to {e.high:.2f}{joint}"
 
 
 # -- what mattered ----------------------------------------------------------------------------------
@@ -391,7 +420,11 @@ def controls(grid: Grid, chosen: Mapping[str, Selected], result: Ablation, cases
     for name, one in chosen.items():
         spec = grid.features[name]
         if spec.role == "control" and spec.of in chosen:
-            found.append(against_original(chosen[spec.of], one, cases, "scrambled images", seed=grid.seed))
+            original = chosen[spec.of]
+            among = sum(grid.features[n].role == "control" and grid.features[n].of == spec.of for n in chosen)
+            found.append(
+                against_original(original, one, cases, "scrambled images", among=among, seed=grid.seed)
+            )
         elif spec.role == "control":
             found.append(at_chance(one, "control"))
         elif spec.role == "volume":

@@ -22,22 +22,21 @@ class Line:
 
     points: n, value, low, high of the measured means (limits of the spread over repeats). band: n, fit, low,
     high of the forecast; NaN where there is none. largest: largest n that the fit saw: beyond it the line is
-    dashed.
+    dashed. chance: what knowing nothing reaches with these labels; NaN draws no line.
     """
 
     points: pd.DataFrame
     band: pd.DataFrame
     largest: float
+    chance: float = 0.5
 
 
 @styled
-def learning_curve(
-    lines: Mapping[str, Line], goal: float, *, metric: str = "auroc", chance: float = 0.5
-) -> Drawing:
-    """Curves by name with their bands, and the goal as a line; dashed beyond what was measured."""
+def learning_curve(lines: Mapping[str, Line], goal: float, *, metric: str = "auroc") -> Drawing:
+    """Curves by name with their bands, goal and chance as lines; dashed beyond what was measured."""
     figure = Figure(figsize=(7.6, 4.7), layout="constrained")
     axes = figure.subplots()
-    _draw(axes, lines, goal, chance, _colours(lines))
+    _draw(axes, lines, goal, _colours(lines))
     axes.set(xlabel="Positives in training", ylabel=metric_label(metric))
     _key(axes, "lower right")
     return figure, _table({"": lines})
@@ -49,10 +48,9 @@ def small_multiples(
     goal: float,
     *,
     metric: str = "auroc",
-    chance: float = 0.5,
     columns: int = 3,
 ) -> Drawing:
-    """A panel a label, with the same axes in all; the names of the curves stand in the first."""
+    """A panel a label with its own chance, the same axes in all; names of the curves stand in the first."""
     wide = min(columns, len(panels))
     rows = math.ceil(len(panels) / wide)
     figure = Figure(figsize=(max(HALF[0], 3.6 * wide), 0.4 + 3.1 * rows), layout="constrained")
@@ -60,7 +58,7 @@ def small_multiples(
     names = list(dict.fromkeys(name for lines in panels.values() for name in lines))
     colours = dict(zip(names, _colours(names)))
     for index, (axes, (title, lines)) in enumerate(zip(cells, panels.items())):
-        _draw(axes, lines, goal, chance, [colours[name] for name in lines], words=index == 0)
+        _draw(axes, lines, goal, [colours[name] for name in lines], words=index == 0)
         axes.set_title(title, loc="left", fontsize=11, color=INK)
         if index == 0:
             _key(axes, "lower right")
@@ -75,7 +73,6 @@ def _draw(
     axes: Axes,
     lines: Mapping[str, Line],
     goal: float,
-    chance: float,
     colours: Sequence[str],
     *,
     words: bool = True,
@@ -89,7 +86,7 @@ def _draw(
         axes.vlines(seen["n"], seen["low"], seen["high"], color=colour, alpha=0.5, lw=1.4)
         axes.plot(seen["n"], seen["value"], "o", color=colour, ms=4.5, label=name)
     axes.axhline(goal, color=INK, lw=1, ls=(0, (4, 3)))
-    if math.isfinite(chance):
+    for chance in sorted({own.chance for own in lines.values() if math.isfinite(own.chance)}):
         axes.axhline(chance, color=SOFT, lw=1, ls=(0, (1, 2)))
     if words:
         axes.annotate(f"goal {goal:g}", (0, goal), xycoords=("axes fraction", "data"), xytext=(4, 3),

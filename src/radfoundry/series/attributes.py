@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 
 from radfoundry.series.header import SeriesHeader
-from radfoundry.series.rules_facts import Facts, within
+from radfoundry.series.rules_facts import Facts, code, within
 from radfoundry.series.verdict import Attributes
 
 AXES = ("sagittal", "coronal", "axial")
@@ -128,7 +128,9 @@ def anatomy_of(header: SeriesHeader) -> tuple[str, str]:
     told = {name for part in parts if (name := _anatomy_word(part))}
     coils = [str(value) for value in header.values.get("ReceiveCoilName", ())]
     worn = {name for coil in coils if (name := _anatomy_coil(coil))}
-    part, coil = ", ".join(parts), ", ".join(coils)
+    # what is no known part or coil is text that somebody typed: it stays out of the trace
+    part = ", ".join(_plain(part) for part in parts if _anatomy_word(part))
+    coil = ", ".join(code(coil) for coil in coils if _anatomy_coil(coil))
     if len(told) > 1 or len(worn) > 1:
         return "", f"several body parts: {part or coil}"
     if told and worn and not _agree(*told, *worn):
@@ -140,6 +142,11 @@ def anatomy_of(header: SeriesHeader) -> tuple[str, str]:
         name = worn.pop()
         return name, f"coil {coil} → {name}"
     return "", ""
+
+
+def _plain(part: str) -> str:
+    """A body part as written, or its letters alone where it holds more than words."""
+    return part if re.fullmatch(r"[A-Za-z _-]+", part) else re.sub(r"[^A-Z]", "", part.upper())
 
 
 def _agree(told: str, worn: str) -> bool:

@@ -11,19 +11,18 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import re
 import shutil
 import struct
-import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from radfoundry import optional
-from radfoundry.errors import MissingExtra, ReadError
+from radfoundry.errors import ReadError
+from radfoundry.series import naming
+from radfoundry.series.dcm2niix_program import executable, run, warnings_of
 from radfoundry.series.labels import Labels
 from radfoundry.series.verdict import Attributes, Verdict
 
@@ -82,6 +81,16 @@ class Target:
         """Where the image is planned to go; "" when left out. Echoes and parts are known after conversion."""
         return "" if self.left_out else f"{self.folder}/{self.stem}.nii.gz"
 
+    @property
+    def run(self) -> int:
+        """The number that tells it from images of the same name, 0 where there is none."""
+        return int(dict(self.entities).get("run", 0))
+
+    @property
+    def name(self) -> str:
+        """Its path without that number."""
+        return replace(self, entities=tuple(pair for pair in self.entities if pair[0] != "run")).path
+
     def with_entities(self, **more: str) -> Target:
         values = {**dict(self.entities), **more}
         return replace(self, entities=tuple((name, values[name]) for name in ENTITIES if name in values))
@@ -90,19 +99,21 @@ class Target:
 def sessions(series: Sequence[Series]) -> list[tuple[str, int]]:
     """(subject, session) of each series: studies of a subject are numbered from 1 in order of their date.
 
-    Studies without a date come last; UIDs break ties.
+    Series without a Study Instance UID are one study where their date is the same. Studies without a date
+    come last; UIDs break ties.
     """
     subjects = [re.sub(r"[^A-Za-z0-9]", "", one.subject) or "unknown" for one in series]
+    visits = [one.study or f"date {one.study_date}" for one in series]
     dates: dict[str, dict[str, str]] = {}
-    for name, one in zip(subjects, series):
+    for name, visit, one in zip(subjects, visits, series):
         known = dates.setdefault(name, {})
-        known[one.study] = min(known.get(one.study) or "~", one.study_date or "~")  # ~ sorts after digits
+        known[visit] = min(known.get(visit) or "~", one.study_date or "~")  # ~ sorts after digits
     number = {
-        (name, study): i
-        for name, studies in dates.items()
-        for i, study in enumerate(sorted(studies, key=lambda uid: (studies[uid], uid)), start=1)
+        (name, visit): i
+        for name, days in dates.items()
+        for i, visit in enumerate(sorted(days, key=lambda visit: (days[visit], visit)), start=1)
     }
-    return [(name, number[name, one.study]) for name, one in zip(subjects, series)]
+    return [(name, number[name, visit]) for name, visit in zip(subjects, visits)]
 
 
 def order(one: Series) -> tuple:
@@ -111,26 +122,23 @@ def order(one: Series) -> tuple:
 
 
 def plan(
-    series: Sequence[Series], verdicts: Sequence[Verdict], labels: Labels, *, only_sure: bool = False
-) -> list[Target]:
+    series: Sequence[Series], verdicts: Sequence[Verdict], labels: Labels, *, only_sure: bool = False,
+    numbered: naming.Numbered | None = None, given: naming.Given | None = None,
+) -> list[Target]:  # fmt: skip
     """Targets in the order of the series; the same whatever that order is.
 
     Left out: labels without a place in BIDS, series with a problem, and unsure verdicts when only_sure.
-    Series of one session that would have the same name are numbered by `run`.
+    Series of one session that would have the same name are numbered by `run`. numbered: (subject, session),
+    where they are not those of `sessions`; given: names that the tree gave before (`naming.numbers`).
     """
     placed = [
         _target(one, verdict, where, labels, only_sure)
-        for one, verdict, where in zip(series, verdicts, sessions(series), strict=True)
+        for one, verdict, where in zip(series, verdicts, numbered or sessions(series), strict=True)
     ]
-    same: dict[str, list[int]] = {}
-    for i, target in enumerate(placed):
-        if not target.left_out:
-            same.setdefault(f"{target.folder}/{target.stem}".lower(), []).append(i)
-    for rows in same.values():
-        if len(rows) > 1:
-            for run, i in enumerate(sorted(rows, key=lambda i: order(series[i])), start=1):
-                placed[i] = placed[i].with_entities(run=str(run))
-    return placed
+    names = [target.path for target in placed]
+    keys = [order(one) for one in series]
+    runs = naming.numbers(names, [naming.series_key(one) for one in series], keys, given or {})
+    return [target.with_entities(run=str(run)) if run else target for target, run in zip(placed, runs)]
 
 
 def _target(one: Series, verdict: Verdict, where: tuple[str, int], labels: Labels, only_sure: bool) -> Target:
@@ -202,21 +210,6 @@ class Converted:
     notes: tuple[str, ...] = ()
 
 
-def executable() -> str:
-    """Path of dcm2niix: the one of its Python package, or one on PATH. Raises MissingExtra without either."""
-    if optional.available("dcm2niix"):
-        found = getattr(optional.require("dcm2niix", extra="bids"), "bin", "")
-        if found and os.access(found, os.X_OK):
-            return str(found)
-    found = shutil.which("dcm2niix")
-    if not found:
-        raise MissingExtra(
-            "NIfTI is written by dcm2niix, which is not installed. Install it: "
-            "pip install 'radfoundry[series]'; or organise with the layout dicom"
-        )
-    return found
-
-
 def convert(
     one: Series, target: Target, stage: Path, *, anatomy: str = "", program: str = "",
     timeout_s: float = TIMEOUT_S,
@@ -231,8 +224,8 @@ def convert(
         folder.mkdir(parents=True)
     for i, file in enumerate(sorted(one.files, key=lambda file: str(file.path))):
         (source / f"{i:06d}.dcm").symlink_to(file.path.resolve())
-    said = _run([program or executable(), "-g", "i", "-d", "0", "-b", "y", "-ba", "y", "-z", "n", "-f", "x",
-                 "-o", str(raw), str(source)], timeout_s, one.where)  # fmt: skip
+    said = run([program or executable(), "-g", "i", "-d", "0", "-b", "y", "-ba", "y", "-z", "n", "-f", "x",
+                "-o", str(raw), str(source)], timeout_s, one)  # fmt: skip
     outputs = _outputs(raw)
     if not outputs:
         raise ReadError(f"{one.where}: dcm2niix wrote no image. Check that the series has pixels")
@@ -246,31 +239,10 @@ def convert(
     if len({name.lower() for _, name in files}) != len(files):
         raise ReadError(f"{one.where}: BIDS names cannot tell its images apart. Convert it by hand")
     reasons = list(dict.fromkeys(place.held for _, place, _ in settled if place.held))
-    notes = _warnings(said)
+    notes = warnings_of(said)
     if any(not place.held for _, place, _ in settled):
         return Converted(tuple(files), "", (*notes, *(f"in sourcedata: {reason}" for reason in reasons)))
     return Converted(tuple(files), "; ".join(reasons), tuple(notes))
-
-
-def _run(command: list[str], timeout_s: float, where: str) -> str:
-    try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, timeout=timeout_s, check=False)  # fmt: skip
-    except subprocess.TimeoutExpired as cause:
-        raise ReadError(f"{where}: dcm2niix ran longer than {timeout_s:g} s. Allow it more time") from cause
-    except OSError as cause:
-        raise ReadError(f"{where}: dcm2niix could not be run: {cause.strerror}. Install it again") from cause
-    said = done.stdout.decode("utf-8", "replace")
-    if done.returncode:
-        why = "; ".join(_warnings(said)) or "no reason given"
-        raise ReadError(f"{where}: dcm2niix failed (exit {done.returncode}): {why}. Check for missing slices")
-    return said
-
-
-def _warnings(said: str) -> list[str]:
-    """Its warnings and errors, without paths and without repeats."""
-    lines = [line.strip() for line in said.splitlines() if re.match(r"\s*(Warning|Error)", line)]
-    return [re.sub(r"\S*/\S*", "…", line)[:200] for line in dict.fromkeys(lines)][:5]
 
 
 NAME = re.compile(r"x([a-z]?)(?:_e(\d+)([a-z]?))?(?:_(ph|real|imaginary|fieldmaphz)([a-z]?))?")
@@ -467,31 +439,3 @@ def _pack(image: Path, to: Path) -> None:
             packed.write(head)
             shutil.copyfileobj(plain, packed, 1 << 20)
     image.unlink()
-
-
-# --- what a tree has beside its images -------------------------------------------------------------------
-
-IGNORED = ("index.csv", "index.parquet", "*.html", "thumbnails/", "corrections*", ".radfoundry/")
-
-
-def write_tree_files(out: Path, subjects: Iterable[str], *, name: str = "MRI series") -> None:
-    """dataset_description.json, participants.tsv, README (kept if there is one) and .bidsignore."""
-    import radfoundry
-
-    converter = {"Name": "dcm2niix", "CodeURL": "https://github.com/rordenlab/dcm2niix"}
-    description = {
-        "Name": name, "BIDSVersion": BIDS_VERSION, "DatasetType": "raw",
-        "GeneratedBy": [{"Name": "radfoundry", "Version": radfoundry.__version__}, converter],
-    }  # fmt: skip
-    people = "\n".join(["participant_id", *(f"sub-{subject}" for subject in sorted(set(subjects)))])
-    texts = {
-        "dataset_description.json": json.dumps(description, indent=1) + "\n",
-        "participants.tsv": people + "\n",
-        ".bidsignore": "\n".join(IGNORED) + "\n",
-    }
-    if not (out / "README").exists():
-        texts["README"] = (TEMPLATES / "bids_readme.txt").read_text(encoding="utf-8")
-    for file, text in texts.items():
-        partial = out / f".{file}.partial"
-        partial.write_text(text, encoding="utf-8", newline="\n")
-        partial.replace(out / file)

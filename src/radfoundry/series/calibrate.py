@@ -17,6 +17,8 @@ NETWORK_ERRORS = 0.02
 UNSEEN_ERRORS = 0.2
 """Its rate of error on scanners that it never saw, while phantoms alone calibrated it: .17, .18 and .23 on
 phantoms of Siemens, GE and Philips, each left out of training (benchmarks/measure_series_unseen.py)."""
+DESCRIPTION_ODDS = 4.0
+"""How many times likelier a label becomes that a description alone says: little, since nobody measured it."""
 OWN_SERIES = 30
 """From so many real series in calibration on, their errors are counted instead."""
 PRIOR, PRIOR_RIGHT = 5.0, 0.95
@@ -111,6 +113,11 @@ def rule_likelihoods(
     rates = (counts + PRIOR * prior) / (counts.sum(axis=1, keepdims=True) + PRIOR)
     rates = (1 - RULE_ERRORS) * rates + RULE_ERRORS / len(labels)
     return {label: np.log(rates[:, i]) for label, i in index.items()}
+
+
+def described_likelihood(label: str, labels: Sequence[str]) -> np.ndarray:
+    """log P(a description says the label | label), one value a label, but for a constant."""
+    return np.array([np.log(DESCRIPTION_ODDS) if one == label else 0.0 for one in labels])
 
 
 def network_errors(right: np.ndarray) -> float:

@@ -23,7 +23,7 @@ from radfoundry.series.header import SeriesHeader
 from radfoundry.series.labels import OTHER, joined, parted
 from radfoundry.series.model import Logits, Look, SeriesModel
 from radfoundry.series.pixels import Pixels, read_pixels
-from radfoundry.series.tags import TagList, load_tags, read_header
+from radfoundry.series.tags import DESCRIPTIONS, TagList, load_tags, read_header
 from radfoundry.series.towers import ImageTower, build
 from radfoundry.series.verdict import RuleVerdict, Verdict
 
@@ -39,6 +39,14 @@ KNOWN = 0.5
 """Unlike all training series, and no label so probable to the network: of unknown kind."""
 THREADS = 2
 BATCH = 64
+# fmt: off
+OTHER_MODALITIES = frozenset((
+    "AR", "BI", "BMD", "CR", "CT", "DG", "DMS", "DX", "ECG", "EPS", "ES", "GM", "HD", "IO", "IVOCT", "IVUS",
+    "KER", "LEN", "LS", "MG", "NM", "OAM", "OCT", "OP", "OPM", "OPT", "OPV", "OSS", "PA", "PT", "PX", "RF",
+    "RG", "RTDOSE", "RTIMAGE", "SM", "SRF", "TG", "US", "VA", "XA", "XC",
+))
+# fmt: on
+"""Modalities other than MR that are of a scanner or camera (DICOM PS3.3 C.7.3.1.1.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +78,8 @@ class Classifier:
 
     def __call__(self, series: Sequence[Series], headers: Sequence[SeriesHeader]) -> list[Classified]:
         """Verdicts in the order of the series, which should hold whole studies: pairs are compared."""
-        said = [rules.decide(header) if self.use_rules else None for header in headers]
+        said = [rules.decide(header, described=not self._learnt_descriptions) if self.use_rules else None
+                for header in headers]  # fmt: skip
         if self.model is None:
             verdicts = [_by_rules(h, v) for h, v in zip(headers, said)]
         else:
@@ -87,6 +96,11 @@ class Classifier:
         pictures = {i: p.thumbnail for i, p in found.items() if isinstance(p, Pixels)}
         return [Classified(s, h, v, pictures.get(i))
                 for i, (s, h, v) in enumerate(zip(series, headers, verdicts))]  # fmt: skip
+
+    @property
+    def _learnt_descriptions(self) -> bool:
+        """Whether the model reads descriptions itself: rules that read them too would count them twice."""
+        return self.model is not None and any(name in DESCRIPTIONS for name in self.model.scheme.text)
 
     def _decides(self, verdict: Verdict) -> bool:
         """Whether pixels may change a verdict that was made without them."""
@@ -151,17 +165,24 @@ def _verdict(
     own = fitted["modality"]
     log_p = calibrate.log_probabilities(logits.modality[row : row + 1], own.temperature)[0]
     label = said.label if said else ""
+    anatomy, sure_of, why = _anatomy(model, header, logits, row, look, use_tags=veto or look != "pixels")
+    if said and _is_fact(header, said):
+        return replace(_by_rules(header, said), anatomy=anatomy, anatomy_confidence=sure_of)
     if label and label not in model.modalities:  # the model never learnt it: only the rule can know
         return replace(_by_rules(header, said), source=f"rules+{_seen(look)}")
-    p = calibrate.combine(
-        log_p, model.rules["modality"][label] if label else None, _errors(model, look, "modality")
-    )
+    unlike = calibrate.energy(logits.modality[row : row + 1], own.temperature)[0] > own.energy
+    described = said is not None and rules.is_described(said)
+    likelihood = model.rules["modality"][label] if label else None
+    if described:
+        likelihood = calibrate.described_likelihood(label, model.modalities)
+    p = calibrate.combine(log_p, likelihood, _errors(model, look, "modality"))
     best = int(p.argmax())
+    if described and (unlike or np.exp(log_p.max()) < SURE):  # it does not know
+        best = model.modalities.index(label)
     candidates = [model.modalities[i] for i in calibrate.sets(np.exp(log_p)[None], own.threshold)[0]]
     trace = [said.trace] if said else []
     top = int(log_p.argmax())
     trace.append(f"{_seen(look)}: {model.modalities[top]} {np.exp(log_p[top]):.2f}")
-    unlike = calibrate.energy(logits.modality[row : row + 1], own.temperature)[0] > own.energy
     modality, kind = parted(model.modalities[best])
     sure_of_other = top != best and float(np.exp(log_p[top])) >= SURE
     contradicted = bool(label) and (model.modalities[best] != label or sure_of_other)
@@ -179,13 +200,22 @@ def _verdict(
             modality, kind = overruled.modality, overruled.kind
     final = joined(modality, kind)
     confidence = float(p[model.modalities.index(final)]) if final in model.modalities else 0.0
-    anatomy, sure_of, why = _anatomy(model, header, logits, row, look, use_tags=veto or look != "pixels")
     return Verdict(
         header.uid, modality, kind, anatomy, confidence, sure_of, unsure,
         f"rules+{_seen(look)}" if label else _seen(look), (*trace, *([why] if why else [])),
         tuple(dict.fromkeys([final, *candidates])) if final not in candidates else tuple(candidates),
         read_attributes(header),
     )  # fmt: skip
+
+
+def _is_fact(header: SeriesHeader, said: RuleVerdict) -> bool:
+    """Whether a header states its verdict, so that no model may doubt it: the modality of another scanner.
+
+    A modality that DICOM does not know is no such statement.
+    """
+    if said.rule != "not-mr":
+        return False
+    return header.words("Modality") <= OTHER_MODALITIES  # none at all: the SOP class says so
 
 
 def _errors(model: SeriesModel, look: Look, head: str) -> float:
@@ -207,13 +237,16 @@ def _anatomy(
 
 
 def _by_rules(header: SeriesHeader, said: RuleVerdict | None) -> Verdict:
-    """What rules alone know; without a verdict of theirs a series is of unknown kind, and unsure."""
+    """What rules alone know; without a verdict of theirs a series is of unknown kind, and unsure.
+
+    So is one that a description alone names.
+    """
     anatomy, why = anatomy_of(header)
     traces = tuple(part for part in (said.trace if said else "no rule speaks", why) if part)
     return Verdict(
         header.uid, said.modality if said else OTHER, said.kind if said else "UNKNOWN", anatomy or OTHER,
-        unsure=said is None, source="rules", trace=traces, candidates=(said.label,) if said else (),
-        attributes=read_attributes(header),
+        unsure=said is None or rules.is_described(said), source="rules", trace=traces,
+        candidates=(said.label,) if said else (), attributes=read_attributes(header),
     )  # fmt: skip
 
 
@@ -247,10 +280,10 @@ def _doubt_pairs(
     series: Sequence[Series], headers: Sequence[SeriesHeader], verdicts: list[Verdict]
 ) -> list[Verdict]:
     """Repeats of one T1 protocol in a study may be before and after contrast: both become unsure."""
-    studies: dict[str, list[int]] = {}
+    studies: dict[tuple[str, str], list[int]] = {}
     for i, item in enumerate(series):
-        if item.study:
-            studies.setdefault(item.study, []).append(i)
+        if visit := _visit(item):
+            studies.setdefault((item.subject, visit), []).append(i)
     out = list(verdicts)
     for rows in studies.values():
         rows.sort(key=lambda i: (series[i].number is None, series[i].number or 0))
@@ -265,14 +298,29 @@ def _doubt_pairs(
 def classify(
     root: Path | str, model: SeriesModel | None = None, *, pixels: ReadPixels = "auto",
     tags: TagList | None = None, thumbnails: bool = False, progress: Callable[[int, int], None] | None = None,
+    threads: int = 1,
 ) -> list[Classified]:  # fmt: skip
     """Verdicts on all series below a folder, in order of study and series number.
 
     Raises ReadError when the folder does not exist or holds no DICOM. progress(done, of) counts series.
+    threads: read headers, see `survey`; one is best but on slow file systems. `survey` and `classify_found`
+    do the same and also tell what was passed over.
     """
     wanted = tags or load_tags()
+    series = find(Path(root), tags=wanted, threads=threads)
+    return classify_found(series, model, pixels=pixels, tags=wanted, thumbnails=thumbnails, progress=progress)
+
+
+def classify_found(
+    series: Sequence[Series], model: SeriesModel | None = None, *, pixels: ReadPixels = "auto",
+    tags: TagList | None = None, thumbnails: bool = False, progress: Callable[[int, int], None] | None = None,
+) -> list[Classified]:  # fmt: skip
+    """Verdicts on series that `survey` or `find` found, in order of study and series number.
+
+    tags: those that the series were found with.
+    """
     classifier = Classifier(model, pixels, thumbnails=thumbnails)
-    return in_batches(find(Path(root), tags=wanted), partial(read_header, tags=wanted), classifier, progress)
+    return in_batches(series, partial(read_header, tags=tags or load_tags()), classifier, progress)
 
 
 def in_batches(
@@ -289,12 +337,21 @@ def in_batches(
     for i, item in enumerate(order):
         batch.append(item)
         last = i + 1 == len(order)
-        if last or (len(batch) >= BATCH and order[i + 1].study != item.study):
+        if last or (len(batch) >= BATCH and not _together(item, order[i + 1])):
             out += classifier(batch, [read(one) for one in batch])
             batch = []
             if progress is not None:
                 progress(len(out), len(order))
     return out
+
+
+def _visit(series: Series) -> str:
+    """What series of one study share, for one subject: the study's UID, or its date where that is gone."""
+    return series.study or series.study_date
+
+
+def _together(one: Series, other: Series) -> bool:
+    return bool(_visit(one)) and (one.subject, _visit(one)) == (other.subject, _visit(other))
 
 
 def _place(series: Series) -> tuple:

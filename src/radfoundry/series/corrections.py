@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from radfoundry.errors import InputError, RunError, TableError
 from radfoundry.series import labels as names
 from radfoundry.series.labels import OTHER, Labels, joined
+from radfoundry.series.origin import hidden_uid
 from radfoundry.series.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -62,11 +63,16 @@ def read_corrections(path: Path | str, labels: Labels | None = None) -> dict[str
         ) from cause
     entries = _lines(path, text) if path.suffix == ".jsonl" else _exported(path, text)
     known = labels or names.load()
-    return {
-        found.uid: found
-        for row, entry in entries
-        if (found := _correction(entry, f"{path}, row {row}", known))
-    }
+    return _latest(_correction(entry, f"{path}, row {row}", known) for row, entry in entries)
+
+
+def _latest(corrections: Iterable[Correction]) -> dict[str, Correction]:
+    """The last correction of each series, in the order in which they were made."""
+    found: dict[str, Correction] = {}
+    for one in corrections:
+        found.pop(one.uid, None)
+        found[one.uid] = one
+    return found
 
 
 def _lines(path: Path, text: str) -> list[tuple[int, Any]]:
@@ -127,7 +133,17 @@ def in_force(
     Raises InputError as `read_corrections`.
     """
     log = Path(log)
-    return (read_corrections(log, labels) if log.is_file() else {}) | dict(given)
+    earlier = read_corrections(log, labels) if log.is_file() else {}
+    return _latest([*earlier.values(), *given.values()])
+
+
+def of_series(corrections: Mapping[str, Correction], ids: Sequence[str]) -> list[Correction | None]:
+    """The correction of each series, None where there is none; ids: of `find.unique_ids`.
+
+    A correction may name its series by a digest, as a sheet does whose origin was hidden, and so may an id.
+    """
+    by_digest = {hidden_uid(uid): one for uid, one in corrections.items()}
+    return [by_digest.get(hidden_uid(key)) for key in ids]
 
 
 def apply(
@@ -139,7 +155,8 @@ def apply(
     `person`, and confidence None: nobody measured how often that person is right.
     """
     keys = [verdict.uid for verdict in verdicts] if ids is None else ids
-    return [_corrected(verdict, corrections.get(key)) for verdict, key in zip(verdicts, keys, strict=True)]
+    said = of_series(corrections, keys)
+    return [_corrected(verdict, correction) for verdict, correction in zip(verdicts, said, strict=True)]
 
 
 def _corrected(verdict: Verdict, correction: Correction | None) -> Verdict:
@@ -183,6 +200,28 @@ def append(path: Path | str, corrections: Iterable[Correction], labels: Labels |
     return len(new)
 
 
+def hide_uids(path: Path | str) -> None:
+    """Put digests in place of the UIDs in a corrections.jsonl that was read; corrections match as before.
+
+    Raises RunError where it cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    path = Path(path)
+    try:
+        with FileLock(path.with_name(f".{path.name}.lock"), timeout=10):
+            lines = [entry for _, entry in _lines(path, path.read_text(encoding="utf-8-sig"))]
+            hidden = [line | {"uid": hidden_uid(line["uid"])} for line in lines]
+            if hidden != lines:
+                partial = path.with_name(f".{path.name}.partial")
+                partial.write_text("".join(json.dumps(line) + "\n" for line in hidden), encoding="utf-8")
+                partial.replace(path)
+    except (OSError, Timeout) as cause:
+        raise RunError(
+            f"{path} cannot be written: {cause}. Check permissions, or wait for the other call"
+        ) from cause
+
+
 def merge_into_training(table: pd.DataFrame, corrections: Mapping[str, Correction]) -> pd.DataFrame:
     """A table of labelled series (series_uid, modality, kind, anatomy) in which corrections win.
 
@@ -199,16 +238,15 @@ def merge_into_training(table: pd.DataFrame, corrections: Mapping[str, Correctio
     merged = table.astype({"modality": object}).copy()
     for name in ("kind", "anatomy"):
         merged[name] = merged[name].astype(object) if name in merged else ""
-    rows = merged["series_uid"].map(corrections)
-    for at in merged.index[rows.notna()]:
-        one = rows[at]
-        merged.loc[at, ["modality", "kind"]] = one.modality, one.kind
-        if one.anatomy:
-            merged.loc[at, "anatomy"] = one.anatomy
+    for at, one in zip(merged.index, of_series(corrections, merged["series_uid"].astype(str))):
+        if one is not None:
+            merged.loc[at, ["modality", "kind"]] = one.modality, one.kind
+            merged.loc[at, "anatomy"] = one.anatomy or merged.loc[at, "anatomy"]
+    known = {hidden_uid(uid) for uid in table["series_uid"].astype(str)}
     added = [
         {"series_uid": one.uid, "modality": one.modality, "kind": one.kind, "anatomy": one.anatomy}
         for uid, one in corrections.items()
-        if uid not in set(table["series_uid"])
+        if hidden_uid(uid) not in known
     ]
     return (
         pd.concat([merged, pd.DataFrame(added)], ignore_index=True)

@@ -19,6 +19,7 @@ from radfoundry.series.corrections import read_corrections
 from radfoundry.series.find import Series, find, from_datasets, unique_ids
 from radfoundry.series.header import SeriesHeader
 from radfoundry.series.labels import OTHER, Labels, joined, parted
+from radfoundry.series.origin import hidden_uid
 from radfoundry.series.pixels import read_pixels
 from radfoundry.series.tags import TagList, read_header
 from radfoundry.series.towers import build
@@ -181,12 +182,14 @@ def from_folder(
 def labelled(series: Sequence[Series], truth: Mapping[str, Any]) -> list[tuple[Series, str]]:
     """The series that a table labels, in their order, each with the key of its row in `truth`.
 
-    By its id of `unique_ids`, by its series UID, else by the folder that holds it, the deepest of several; a
-    series in more folders than one is labelled where the rows of all of them say the same.
+    By its id of `unique_ids`, by its series UID, by a digest of either (`origin.hidden_uid`), else by the
+    folder that holds it, the deepest of several; a series in more folders than one is labelled where the rows
+    of all of them say the same.
     """
     found = []
     for one, uid in zip(series, unique_ids(series), strict=True):
-        key = next((name for name in (uid, one.uid) if name in truth), None) or _by_folder(one.where, truth)
+        ids = (uid, one.uid, hidden_uid(uid), hidden_uid(one.uid))
+        key = next((name for name in ids if name in truth), None) or _by_folder(one.where, truth)
         if key is not None:
             found.append((one, key))
     return found

@@ -8,18 +8,17 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydicom.datadict import dictionary_VR
-from pydicom.multival import MultiValue
-
 from radfoundry.errors import ReadError
 from radfoundry.io.dicom import DicomFile, open_dicom
-from radfoundry.io.header import NUMBERS, decode
 from radfoundry.io.source import kind_of
+from radfoundry.series import people
+from radfoundry.series.element import LARGEST, digest, text
+from radfoundry.series.grouping import MEMORY, Group, groups, in_order, natural, once
 from radfoundry.series.images import number
 from radfoundry.series.tags import TagList, elements, load_tags
 
@@ -28,18 +27,17 @@ if TYPE_CHECKING:
 
 # fmt: off
 IDENTITY = (
-    "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "PatientID", "StudyDate", "SeriesNumber",
+    "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "StudyDate", "SeriesNumber",
     "AcquisitionNumber", "InstanceNumber", "Rows", "Columns", "ImageOrientationPatient",
+    "ImagePositionPatient", *people.ELEMENTS,
 )
 # fmt: on
-SPECTROSCOPY = "1.2.840.10008.5.1.4.1.1.4.2"
-"""MR Spectroscopy Storage: a series without a picture."""
 NAMED = (".dcm", ".ima")
-MEMORY = Path("memory")
 MOST_FOLDERS = 4
-LARGEST = 2**31 - 1
-"""The largest whole number that DICOM can say (an IS)."""
+SHORT = 8
+"""Hexadecimal digits of a digest that only has to tell a few things apart."""
 NOT_DICOM, UNREADABLE_FILE, LINK, HIDDEN = "not DICOM", "unreadable", "link out of the folder", "hidden"
+UNREADABLE_FOLDER = "unreadable folder"
 
 Progress = Callable[[int, int], None]
 
@@ -48,10 +46,11 @@ Progress = Callable[[int, int], None]
 class Series:
     """One series. files: headers only, in order of Instance Number, with the elements of `tags.elements`.
 
-    uid: Series Instance UID, or "no-uid-" and a digest where it is missing. study: Study Instance UID or "".
-    subject: a pseudonym, eight hexadecimal digits of a digest of Patient ID (of the study where there is
-    none). study_date only orders sessions. number: Series Number. where: printable folder below the root.
-    problem: what keeps it from being a plain series of images. notes: what was passed over.
+    uid: Series Instance UID, with a digest behind it where several series of a study have it, or "no-uid-"
+    and a digest where it is missing. study: Study Instance UID or "". subject: a pseudonym, twelve
+    hexadecimal digits (see `people.subjects`). study_date: orders sessions, and parts them without a study.
+    number: Series Number. where: printable folder below the root. problem: what keeps it from being a plain
+    series of images. notes: what was passed over, and what is doubtful of UIDs or Patient ID.
     """
 
     uid: str
@@ -67,10 +66,25 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What lies below a folder. passed_over: files that are in no series, counted by reason."""
+    """What lies below a folder. passed_over: files and folders that are in no series, counted by reason.
+
+    warnings: what is doubtful of Patient IDs, without any identifier.
+    """
 
     series: tuple[Series, ...]
     passed_over: dict[str, int]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def unreadable(self) -> int:
+        """Damaged DICOM files, files that could not be opened, and folders that could not be listed."""
+        return sum(self.passed_over.get(reason, 0) for reason in (UNREADABLE_FILE, UNREADABLE_FOLDER))
+
+    def __str__(self) -> str:
+        """The counts of what was passed over, what could not be read first; "" where nothing was."""
+        first = (UNREADABLE_FILE, UNREADABLE_FOLDER)
+        counts = sorted(self.passed_over.items(), key=lambda pair: (pair[0] not in first, -pair[1], pair[0]))
+        return ", ".join(f"{count} {reason}" for reason, count in counts if count)
 
 
 def find(
@@ -92,8 +106,9 @@ def survey(
 
     Series are put together by UID, over folders; objects without an image are in none. progress is called
     with (files looked at, files in all). threads: more than one pays only where files are slow to open, as on
-    a network share; on a local disk one is faster. Raises ReadError when the folder does not exist or holds
-    no DICOM.
+    a network share; on a local disk one is faster, since Python walks one header at a time, and processes
+    lose more time handing headers back than they save. Raises ReadError when the folder does not exist or
+    holds no DICOM.
     """
     folder = Path(root)
     if not folder.is_dir():
@@ -103,8 +118,12 @@ def survey(
     look = partial(_open, tags=(*IDENTITY, *elements(tags or load_tags())))
     opened: list[tuple[DicomFile, str]] = []
     broken: Counter[str] = Counter()
+    names: dict[str, str] = {}
     for done, (path, file, problem) in enumerate(_map(look, paths, threads), start=1):
-        where = _printable(str(path.parent.relative_to(folder)))
+        above = os.path.dirname(path)
+        where = names.get(above)
+        if where is None:
+            where = names[above] = _printable(str(path.parent.relative_to(folder)))
         if file is not None:
             opened.append((file, where))
         else:
@@ -115,7 +134,8 @@ def survey(
     if not opened:
         raise ReadError(
             f"{folder} holds no DICOM that can be read ({len(paths)} files looked at, "
-            f"{passed[UNREADABLE_FILE]} damaged). Pass the folder that holds the DICOM files"
+            f"{passed[UNREADABLE_FILE]} damaged, {passed[UNREADABLE_FOLDER]} folders unreadable). "
+            "Pass the folder that holds the DICOM files"
         )
     return _grouped(opened, passed, broken)
 
@@ -151,19 +171,21 @@ def unique_ids(series: Sequence[Series]) -> list[str]:
     count = Counter(one.uid for one in series)
     found = []
     for one in series:
-        uid = one.uid if re.fullmatch(r"[\w.-]{1,100}", one.uid, re.ASCII) else f"odd-uid-{_digest(one.uid)}"
-        found.append(f"{uid}-{_digest(one.study)}" if count[one.uid] > 1 else uid)
+        plain = re.fullmatch(r"[\w.-]{1,100}", one.uid, re.ASCII)
+        uid = one.uid if plain else f"odd-uid-{digest(one.uid, SHORT)}"
+        found.append(f"{uid}-{digest(one.study, SHORT)}" if count[one.uid] > 1 else uid)
     return found
 
 
 def instances(one: Series) -> list[tuple[str, DicomFile]]:
     """(NUMBER.dcm, file) by Instance Number, or counted in that order where one is missing or repeated."""
 
-    def place(file: DicomFile) -> tuple[int, str, str]:
+    def place(file: DicomFile) -> tuple[int, str, tuple[Any, ...]]:
         try:
-            return file.whole("InstanceNumber", -1), str(file.get("SOPInstanceUID", "")), str(file.path)
+            uid = str(file.get("SOPInstanceUID", ""))
+            return file.whole("InstanceNumber", -1), uid, natural(file.path)
         except ReadError:
-            return -1, "", str(file.path)
+            return -1, "", natural(file.path)
 
     files = sorted(one.files, key=place)
     numbers = [place(file)[0] for file in files]
@@ -189,7 +211,7 @@ def fingerprint(one: Series) -> tuple[str, int]:
 
 def hidden(where: str) -> str:
     """A digest in place of the name of a folder, the same for the same name."""
-    return f"path-{_digest(where)}"
+    return f"path-{digest(where, SHORT)}"
 
 
 def without_paths(text: str, one: Series) -> str:
@@ -215,7 +237,11 @@ def without_paths(text: str, one: Series) -> str:
 def _walk(root: Path, passed: Counter[str]) -> Iterator[Path]:
     """Files that may be DICOM; what is hidden, a DICOMDIR or a link that leaves the root is counted."""
     inside = root.resolve()
-    for here, folders, names in os.walk(root):
+
+    def unlisted(error: OSError) -> None:
+        passed[UNREADABLE_FOLDER] += 1
+
+    for here, folders, names in os.walk(root, onerror=unlisted):
         for name in list(folders):
             if name.startswith("."):
                 folders.remove(name)
@@ -248,8 +274,9 @@ def _open(path: Path, tags: Sequence[Any]) -> tuple[Path, DicomFile | None, str]
     try:
         if kind_of(path) != "dicom":
             return path, None, UNREADABLE_FILE if named else NOT_DICOM
-    except ReadError:
-        return path, None, UNREADABLE_FILE if named else NOT_DICOM
+    except ReadError as error:
+        unopened = isinstance(error.__cause__, OSError)
+        return path, None, UNREADABLE_FILE if named or unopened else NOT_DICOM
     try:
         return path, open_dicom(path, tags), ""
     except ReadError:
@@ -270,112 +297,38 @@ def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-@dataclass(slots=True)
-class _Group:
-    """Files of one series as they come in."""
-
-    uid: str
-    study: str
-    subject: str
-    date: str
-    number: int | None
-    images: list[tuple[DicomFile, str]] = field(default_factory=list)
-    others: Counter[str] = field(default_factory=Counter)
-
-
 def _grouped(opened: list[tuple[DicomFile, str]], passed: Counter[str], broken: Counter[str]) -> Found:
-    groups: dict[tuple[str, ...], _Group] = {}
-    for file, where in opened:
-        key = _series_key(file, where)
-        group = groups.get(key)
-        if group is None:
-            group = groups[key] = _new_group(key, file, where)
-        kind = _no_image(file)
-        if kind:
-            group.others[kind] += 1
-        else:
-            group.images.append((file, where))
-        if file.path != MEMORY:  # the pseudonym was made of it, and nothing else needs it
-            file.header.pop(number("PatientID"), None)
+    who = people.subjects(opened)
+    found = groups(opened, who.of)
+    forgotten = [number(name) for name in people.FORGOTTEN]
+    for file, _ in opened:
+        if file.path != MEMORY:  # the pseudonym was made of them, and nothing else needs them
+            for tag in forgotten:
+                file.header.pop(tag, None)
     series = []
-    for group in groups.values():
+    for group in found:
         if group.images:
-            series.append(_series(group, broken, groups))
+            series.append(_series(group, broken, found, who.notes.get(group.subject, "")))
         else:
             passed.update(group.others)
     series.sort(key=lambda s: (s.subject, s.study_date, s.study, s.number is None, s.number or 0, s.uid))
-    return Found(tuple(series), dict(passed))
+    return Found(tuple(series), dict(passed), who.warnings)
 
 
-def _text(file: DicomFile, name: str) -> str:
-    """An element as text, several values joined by a backslash; "" where it is absent."""
-    element = file.header.get_item(number(name))
-    value = element.value if element is not None else None
-    if value is None:
-        return ""
-    if isinstance(value, bytes):
-        vr = element.VR or dictionary_VR(element.tag)
-        if vr in NUMBERS:
-            try:
-                value = decode(element, vr)
-            except ValueError:  # not as long as its VR says
-                return ""
-        else:
-            return value.decode("latin-1").strip(" \0")
-    if isinstance(value, list | tuple | MultiValue):
-        return "\\".join(str(part) for part in value)
-    return str(value).strip(" \0")
-
-
-def _whole(file: DicomFile, name: str) -> int | None:
-    try:
-        value = int(float(_text(file, name)))
-    except (ValueError, OverflowError):  # absent, or no number
-        return None
-    return value if -LARGEST - 1 <= value <= LARGEST else None  # a damaged "1e25"
-
-
-def _series_key(file: DicomFile, where: str) -> tuple[str, ...]:
-    uid = _text(file, "SeriesInstanceUID")
-    if uid:
-        return (uid, _text(file, "StudyInstanceUID"))
-    names = ("StudyInstanceUID", "SeriesNumber", "ImageOrientationPatient", "Rows", "Columns", "Modality")
-    return ("", where, *(_text(file, name) for name in names))
-
-
-def _new_group(key: tuple[str, ...], file: DicomFile, where: str) -> _Group:
-    study = _text(file, "StudyInstanceUID")
-    return _Group(
-        key[0] or f"no-uid-{_digest('/'.join(key))}",
-        study,
-        _digest(_text(file, "PatientID") or study or where),
-        _text(file, "StudyDate")[:8],
-        _whole(file, "SeriesNumber"),
-    )
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:8]
-
-
-def _no_image(file: DicomFile) -> str:
-    """What an object is that has no image, e.g. "SR without an image"; "" for an image."""
-    if _whole(file, "Rows") and _whole(file, "Columns"):
-        return ""
-    if _text(file, "SOPClassUID") == SPECTROSCOPY:
-        return ""
-    return f"{_text(file, 'Modality')[:16] or 'object'} without an image"
-
-
-def _series(group: _Group, broken: Counter[str], groups: dict[tuple[str, ...], _Group]) -> Series:
-    problems, notes = [], []
-    images, said = _one_modality(group.images)
-    problems += said
-    images, copies = _without_copies(images)
-    if copies:
-        notes.append(f"{copies} × copy of another image")
+def _series(group: Group, broken: Counter[str], found: Sequence[Group], of_subject: str) -> Series:
+    images, problems = _one_modality(group.images)
+    kept = once(images)
+    notes = [f"{kept.copies} × copy of another image"] if kept.copies else []
     notes += [f"{count} × {kind}" for kind, count in group.others.items()]
-    images.sort(key=lambda pair: (_order(pair[0]), str(pair[0].path)))
+    notes += group.notes + [of_subject] * bool(of_subject)
+    if kept.shared and kept.apart:
+        notes.append(f"{kept.shared} images share SOP Instance UIDs")
+    elif kept.shared:
+        problems.append(
+            f"{kept.shared} images share SOP Instance UIDs, and neither number nor position tells them "
+            "apart: they are in order of file names"
+        )
+    images = in_order(kept.images)
     files = tuple(file for file, _ in images)
     empty = sum(not file.has_pixels for file in files)
     if empty == len(files):
@@ -384,7 +337,7 @@ def _series(group: _Group, broken: Counter[str], groups: dict[tuple[str, ...], _
         problems.append(f"{empty} of {len(files)} files without pixels")
     folders = sorted({where for _, where in images})
     lost = sum(broken[folder] for folder in folders)
-    if lost and all(other is group or not _shares(other, folders) for other in groups.values()):
+    if lost and all(other is group or not _shares(other, folders) for other in found):
         problems.append(f"{lost} of {lost + len(files)} files unreadable")
     elif lost:
         notes.append(f"{lost} unreadable files beside it, of this or another series")
@@ -396,50 +349,17 @@ def _series(group: _Group, broken: Counter[str], groups: dict[tuple[str, ...], _
     )  # fmt: skip
 
 
-def _shares(group: _Group, folders: list[str]) -> bool:
+def _shares(group: Group, folders: list[str]) -> bool:
     return any(where in folders for _, where in group.images)
-
-
-def _order(file: DicomFile) -> tuple[bool, int, int]:
-    number = _whole(file, "InstanceNumber")
-    return number is None, number or 0, _whole(file, "AcquisitionNumber") or 0
 
 
 def _one_modality(images: list[tuple[DicomFile, str]]) -> tuple[list[tuple[DicomFile, str]], list[str]]:
     """Images of one modality: MR where there is any, else the most frequent; the rest is told."""
-    counts = Counter(_text(file, "Modality") for file, _ in images)
+    counts = Counter(text(file, "Modality") for file, _ in images)
     if len(counts) == 1:
         return images, []
     kept = "MR" if "MR" in counts else counts.most_common(1)[0][0]
     rest = ", ".join(f"{count} {name[:16] or 'unnamed'}" for name, count in counts.items() if name != kept)
-    chosen = [pair for pair in images if _text(pair[0], "Modality") == kept]
+    chosen = [pair for pair in images if text(pair[0], "Modality") == kept]
     others = " and ".join(name[:16] or "unnamed" for name in counts if name != kept)
     return chosen, [f"{others} among {kept or 'unnamed'} ({rest} passed over)"]
-
-
-def _without_copies(images: list[tuple[DicomFile, str]]) -> tuple[list[tuple[DicomFile, str]], int]:
-    """Each image once. A copy has the same UID and the same header: some anonymisers make all UIDs alike."""
-    by_uid: dict[str, list[tuple[DicomFile, str]]] = {}
-    for pair in images:
-        by_uid.setdefault(_text(pair[0], "SOPInstanceUID"), []).append(pair)
-    if len(by_uid) == len(images):
-        return images, 0
-    kept: list[tuple[DicomFile, str]] = []
-    for uid, pairs in by_uid.items():
-        if not uid or len(pairs) == 1:
-            kept += pairs
-            continue
-        seen: dict[Any, tuple[DicomFile, str]] = {}
-        for pair in pairs:
-            seen.setdefault(_contents(pair[0]), pair)
-        kept += seen.values()
-    return kept, len(images) - len(kept)
-
-
-def _contents(file: DicomFile) -> tuple[Any, ...]:
-    elements = (file.header.get_item(tag) for tag in file.header.keys())  # noqa: SIM118
-    return tuple(
-        (int(e.tag), e.value if isinstance(e.value, bytes) else str(e.value))
-        for e in elements
-        if e is not None
-    )

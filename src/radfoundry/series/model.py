@@ -74,7 +74,8 @@ class SeriesModel:
         """What the network says of each series, uncalibrated."""
         import torch
 
-        self.net.eval()
+        if self.net.training:  # walking through all layers costs as much as a tenth of one series
+            self.net.eval()
         parts: list[tuple[Any, ...]] = []
         with torch.inference_mode():
             for start in range(0, len(tokens), batch):

@@ -6,26 +6,26 @@ on where it stopped, and a call with corrected labels moves what changed.
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import functools
-import json
 import os
 import re
 import shutil
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from errno import EDQUOT, ENOSPC, EROFS
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from radfoundry import table_files
 from radfoundry.errors import MissingExtra, ReadError, RunError
-from radfoundry.series import bids
+from radfoundry.series import bids, naming
 from radfoundry.series import labels as names
 from radfoundry.series.bids import TIMEOUT_S, Converted
-from radfoundry.series.find import fingerprint, hidden, instances, unique_ids, without_paths
+from radfoundry.series.find import fingerprint, hidden, instances, unique_ids
+from radfoundry.series.journal import Job, Journal, Layout, cannot_write, claimed, explained
 from radfoundry.series.labels import Labels
+from radfoundry.series.origin import hidden_uid, without_origin
+from radfoundry.series.tree_files import write_tree_files
 from radfoundry.series.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -33,12 +33,10 @@ if TYPE_CHECKING:
 
     from radfoundry.series.find import Series
 
-Layout = Literal["bids", "dicom"]
 Copy = Literal["copy", "link"]
 Progress = Callable[[int, int], None]
-FORMAT = 2
-OWN = ".radfoundry"
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+FULL = (ENOSPC, EDQUOT, EROFS)
+KEPT = "the image of an earlier call was kept: the series has a problem now"
 # fmt: off
 COLUMNS = (
     "uid", "subject", "session", "number", "path_in", "path_out", "label", "modality", "kind", "anatomy",
@@ -52,9 +50,9 @@ COLUMNS = (
 class Index:
     """One row a series, columns as COLUMNS; of header elements that name a patient, a pseudonym alone.
 
-    uid: as `find.unique_ids`. path_in: folder below the input as it is called there, which may hold a name,
-    or a digest of it where paths were hidden. path_out: relative to the output. left_out: why a series is not
-    in the tree, or only in its sourcedata/. b_values in s/mm², echo_times in ms.
+    uid: as `find.unique_ids`. path_in: folder below the input as it is called there, which may hold a name.
+    Digests of both where their origin was hidden. path_out: relative to the output. left_out: why a series is
+    not in the tree, or only in its sourcedata/. b_values in s/mm², echo_times in ms.
     """
 
     rows: tuple[dict[str, Any], ...]
@@ -89,47 +87,27 @@ def index_row(one: Series, verdict: Verdict, session: int = 1, *, uid: str = "")
     return {name: said[name] for name in COLUMNS}
 
 
-def index_rows(series: Sequence[Series], verdicts: Sequence[Verdict], *, hide_paths: bool = False) -> Index:
+def index_rows(series: Sequence[Series], verdicts: Sequence[Verdict], *, hide_origin: bool = False) -> Index:
     """An index of series that are in no tree, their studies numbered as in one."""
     of = zip(series, verdicts, bids.sessions(series), unique_ids(series), strict=True)
     rows = [index_row(one, verdict, session, uid=uid) for one, verdict, (_, session), uid in of]
-    return Index(tuple(_hide(rows, series) if hide_paths else rows))
+    return Index(tuple(_hide(rows, series) if hide_origin else rows))
 
 
 def _hide(rows: Sequence[dict[str, Any]], series: Sequence[Series]) -> list[dict[str, Any]]:
-    """Rows without names of folders and files of the input: digests in place of them."""
+    """Rows without UIDs and names of folders and files of the input: digests in place of them."""
     return [
-        row | {"path_in": hidden(one.where), "problem": without_paths(row["problem"], one)}
-        | {name: tuple(without_paths(text, one) for text in row[name]) for name in ("trace", "notes")}
+        row | {"uid": hidden_uid(row["uid"]), "path_in": hidden(one.where),
+               "problem": without_origin(row["problem"], one)}
+        | {name: tuple(without_origin(text, one) for text in row[name]) for name in ("trace", "notes")}
         for row, one in zip(rows, series, strict=True)
     ]  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """What to do with one series. target: its place and all else that a change of would make it anew."""
-
-    series: Series
-    uid: str
-    verdict: Verdict
-    session: int
-    path: str
-    left_out: str
-    make: Callable[[Path], Converted]
-
-    @property
-    def ident(self) -> str:
-        return f"{self.series.uid} {self.series.study}".strip()
-
-    @property
-    def target(self) -> str:
-        return f"{self.path} {self.verdict.anatomy}"
 
 
 def organise(
     series: Sequence[Series], verdicts: Sequence[Verdict], out: Path | str, *, layout: Layout = "dicom",
     copy: Copy = "copy", only_sure: bool = False, resume: bool = True, progress: Progress | None = None,
-    labels: Labels | None = None, root: Path | str | None = None, hide_paths: bool = False,
+    labels: Labels | None = None, root: Path | str | None = None, hide_origin: bool = False,
     timeout_s: float = TIMEOUT_S,
 ) -> Index:  # fmt: skip
     """Write a tree below `out`, and index.csv and index.parquet into it; verdicts in the order of the series.
@@ -137,62 +115,75 @@ def organise(
     layout: bids (NIfTI by dcm2niix, see `bids.plan`) or dicom (sub-ID/ses-N/NUMBER-LABEL-PLANE/INSTANCE.dcm,
     byte for byte, so patient attributes stay in the files). copy: link makes hard links where the file system
     allows; who edits such a file edits the input. root: folder that was searched, for refusing an `out`
-    inside it; guessed from the series when absent. resume: go on with a tree of an earlier call. hide_paths:
-    digests in the index instead of names of input folders, which may be those of patients.
+    inside it; guessed from the series when absent. resume: go on with a tree of an earlier call, in which
+    sessions and names stay as they are. hide_origin: digests in the index instead of UIDs and of names of
+    input folders, which may be those of patients.
 
-    A series that fails is reported in its row; the rest goes on. Raises RunError where `out` is inside the
-    input or around it, is read-only, too small, in use, or holds what this function did not write.
+    A series that fails is reported in its row; the rest goes on, and an image that an earlier call placed
+    stays until another one can take its place. Raises RunError where `out` is inside the input or around it,
+    is read-only, too small, in use, or holds what this function did not write.
     """
-    out = Path(out)
-    _refuse_overlap(series, out.resolve(), None if root is None else Path(root))
-    jobs = _plan(series, verdicts, layout, copy, only_sure, labels or names.load(), timeout_s)
-    with _claimed(out, layout, resume) as journal:
+    out, known = Path(out), labels or names.load()
+    refuse_overlap(out, *_inputs(series, None if root is None else Path(root)))
+    for verdict in verdicts:
+        known.of(verdict.modality, verdict.kind)  # InputError before anything is written
+    with claimed(out, layout, resume) as journal:
+        jobs = _plan(series, verdicts, layout, copy, only_sure, known, timeout_s, journal)
         digests = [fingerprint(job.series) for job in jobs]
-        journal.clear(jobs, [digest for digest, _ in digests])
+        journal.settle(jobs)
+        wanted = [journal.wants(job, digest) for job, (digest, _) in zip(jobs, digests)]
         if copy == "copy" or layout == "bids":
-            missing = sum(size for job, (_, size) in zip(jobs, digests)
-                          if job.ident not in journal.done and not job.left_out)  # fmt: skip
+            missing = sum(size for (_, size), made in zip(digests, wanted) if made)
             if missing > (free := shutil.disk_usage(out).free):
                 sizes = f"{free / 1e9:.2f} GB free, but the series need {missing / 1e9:.2f} GB"
                 raise RunError(f"{out} has {sizes}. Make room, or pass another folder")
         rows = []
-        for done, (job, (digest, _)) in enumerate(zip(jobs, digests), start=1):
-            rows.append(_carry_out(job, digest, journal))
+        for done, (job, (digest, _), make) in enumerate(zip(jobs, digests, wanted), start=1):
+            rows.append(_carry_out(job, digest, journal, make=make))
             if progress is not None:
                 progress(done, len(jobs))
-        index = Index(tuple(_hide(rows, series) if hide_paths else rows))
+        index = Index(tuple(_hide(rows, series) if hide_origin else rows))
         with explained(out):
             if layout == "bids":
                 paths = (row["path_out"].split("/")[0] for row in index.rows)
-                bids.write_tree_files(out, [name[4:] for name in paths if name.startswith("sub-")])
+                write_tree_files(out, [name[4:] for name in paths if name.startswith("sub-")])
             index.write(out)
     return index
 
 
-def _carry_out(job: _Job, digest: str, journal: _Journal) -> dict[str, Any]:
-    """Place one series unless it is in place; its row of the index."""
+def _carry_out(job: Job, digest: str, journal: Journal, *, make: bool) -> dict[str, Any]:
+    """Place one series where that is wanted; its row of the index."""
     row = index_row(job.series, job.verdict, job.session, uid=job.uid)
+    problem = _placed(job, digest, journal) if make else ""
+    entry = journal.done.get(job.ident) if journal.in_place(job.ident) else None
+    notes = [*row["notes"], *job.notes]
     kept = journal.kept.get(job.ident, "")
     if kept and (job.left_out or kept != job.path):
-        row["notes"] = *row["notes"], journal.told(kept)
-    if job.left_out:
-        return row | {"left_out": job.left_out}
-    entry = journal.done.get(job.ident)
+        notes.append(journal.told(kept))
+    if problem:
+        row["problem"] = "; ".join(filter(None, (row["problem"], problem)))
     if entry is None:
-        try:
-            with journal.stage() as stage:
-                entry = journal.place(job, digest, job.make(stage))
-        except (ReadError, MissingExtra) as error:
-            problem = "; ".join(filter(None, (job.series.problem, str(error))))
-            return row | {"problem": problem, "left_out": "failed"}
-        except OSError as error:
-            if error.errno in FULL:
-                raise _cannot_write(journal.out, error) from error
-            why = error.strerror or type(error).__name__
-            problem = f"{job.series.where}: {why}. Check that it is still there"
-            return row | {"problem": problem, "left_out": "failed"}
-    image = next((name for name in entry.files if name.endswith(".nii.gz")), job.path)
-    return row | {"path_out": image, "left_out": entry.held, "notes": (*row["notes"], *entry.notes)}
+        return row | {"left_out": "failed" if problem else job.left_out, "notes": tuple(notes)}
+    notes += entry.notes
+    if (entry.digest, entry.target) != (digest, job.target):
+        notes.append(KEPT)
+    place = next((name for name in entry.files if name.endswith(".nii.gz")), "")
+    place = place or Path(entry.files[0]).parent.as_posix()
+    return row | {"path_out": place, "left_out": entry.held, "notes": tuple(notes)}
+
+
+def _placed(job: Job, digest: str, journal: Journal) -> str:
+    """Make one series and put it in place; why that failed, or ""."""
+    try:
+        with journal.stage() as stage:
+            journal.place(job, digest, job.make(stage))
+    except (ReadError, MissingExtra) as error:
+        return str(error)
+    except OSError as error:
+        if error.errno in FULL:
+            raise cannot_write(journal.out, error) from error
+        return f"{job.series.where}: {error.strerror or type(error).__name__}. Check that it is still there"
+    return ""
 
 
 # --- what goes where -------------------------------------------------------------------------------------
@@ -200,22 +191,28 @@ def _carry_out(job: _Job, digest: str, journal: _Journal) -> dict[str, Any]:
 
 def _plan(
     series: Sequence[Series], verdicts: Sequence[Verdict], layout: Layout, copy: Copy, only_sure: bool,
-    labels: Labels, timeout_s: float,
-) -> list[_Job]:  # fmt: skip
-    ids = unique_ids(series)
+    labels: Labels, timeout_s: float, journal: Journal,
+) -> list[Job]:  # fmt: skip
+    """What to do with each series, sessions and names as the journal knows them."""
+    by_date = bids.sessions(series)
+    numbered = naming.sessions(series, by_date, journal.studies)
+    notes = [(note,) if note else () for note in naming.order_notes(by_date, numbered)]
+    journal.remember(series, numbered)
+    of = zip(series, unique_ids(series), verdicts, numbered, notes, strict=True)
     if layout == "bids":
         program = _program()
-        targets = bids.plan(series, verdicts, labels, only_sure=only_sure)
+        targets = bids.plan(series, verdicts, labels, only_sure=only_sure, numbered=numbered,
+                            given=journal.names)  # fmt: skip
         return [
-            _Job(one, uid, verdict, target.session, target.path, target.left_out,
-                 functools.partial(_to_nifti, one, target, verdict.anatomy, program, timeout_s))
-            for one, uid, verdict, target in zip(series, ids, verdicts, targets)
+            Job(one, uid, verdict, session, target.name, target.run, target.path, target.left_out,
+                functools.partial(_to_nifti, one, target, verdict.anatomy, program, timeout_s), note)
+            for (one, uid, verdict, (_, session), note), target in zip(of, targets, strict=True)
         ]  # fmt: skip
+    folders = dicom_folders(series, verdicts, numbered, journal.names)
     return [
-        _Job(one, uid, verdict, session, folder, "unsure" if only_sure and verdict.unsure else "",
-             functools.partial(_to_folder, one, folder, copy))
-        for one, uid, verdict, (session, folder)
-        in zip(series, ids, verdicts, dicom_folders(series, verdicts))
+        Job(one, uid, verdict, session, *named, "unsure" if only_sure and verdict.unsure else "",
+            functools.partial(_to_folder, one, named[2], copy), note)
+        for (one, uid, verdict, (_, session), note), named in zip(of, folders, strict=True)
     ]  # fmt: skip
 
 
@@ -234,21 +231,24 @@ def _to_nifti(
     return bids.convert(one, target, stage, anatomy=told, program=program, timeout_s=timeout_s)
 
 
-def dicom_folders(series: Sequence[Series], verdicts: Sequence[Verdict]) -> list[tuple[int, str]]:
-    """(session, sub-ID/ses-N/NUMBER-LABEL-PLANE) of each series; -2, -3 where names would be the same."""
+def dicom_folders(
+    series: Sequence[Series], verdicts: Sequence[Verdict], numbered: naming.Numbered, given: naming.Given
+) -> list[tuple[str, int, str]]:
+    """(sub-ID/ses-N/NUMBER-LABEL-PLANE, its number, both) of each series; -2, -3 where names would be equal.
+
+    numbered, given: see `naming`.
+    """
     found = []
-    for one, verdict, (subject, session) in zip(series, verdicts, bids.sessions(series), strict=True):
+    for one, verdict, (subject, session) in zip(series, verdicts, numbered, strict=True):
         label = (verdict.kind or verdict.modality).replace("*", "star")
         parts = (f"{max(one.number or 0, 0):03d}", label, verdict.attributes.plane)
         name = "-".join(filter(None, (re.sub(r"[^A-Za-z0-9+-]", "", part)[:40] for part in parts)))
-        found.append((session, f"sub-{subject}/ses-{session}/{name}"))
-    seen: Counter[str] = Counter()
-    for i in sorted(range(len(found)), key=lambda i: bids.order(series[i])):
-        session, folder = found[i]
-        seen[folder.lower()] += 1
-        if seen[folder.lower()] > 1:
-            found[i] = session, f"{folder}-{seen[folder.lower()]}"
-    return found
+        found.append(f"sub-{subject}/ses-{session}/{name}")
+    idents, keys = [naming.series_key(one) for one in series], [bids.order(one) for one in series]
+    return [
+        (name, number, f"{name}-{number}" if number > 1 else name)
+        for name, number in zip(found, naming.numbers(found, idents, keys, given))
+    ]
 
 
 def _to_folder(one: Series, folder: str, copy: Copy, stage: Path) -> Converted:
@@ -275,24 +275,26 @@ def _bring(path: Path, to: Path, copy: Copy) -> None:
 # --- where it may go -------------------------------------------------------------------------------------
 
 
-def refuse_overlap(out: Path | str, root: Path | str) -> None:
-    """RunError where `out` and the searched folder lie within each other: before anything is read."""
-    _refuse_overlap((), Path(out).resolve(), Path(root))
+def refuse_overlap(out: Path | str, *inputs: Path | str) -> None:
+    """RunError where `out` and a searched folder lie within each other; links are followed.
 
-
-def _refuse_overlap(series: Sequence[Series], out: Path, root: Path | None) -> None:
-    """RunError where the target is inside the input or the input inside the target; links are followed."""
-    folders = {file.path.parent: one.where for one in series for file in one.files}
-    inputs = {folder.resolve() for folder in folders}
-    if root is not None:
-        inputs.add(root.resolve())
-    else:
-        inputs |= {_root_of(folder, where).resolve() for folder, where in folders.items()}
-    for folder in sorted(inputs):
-        if out.is_relative_to(folder) or folder.is_relative_to(out):
+    `out` may also be a file to write: inside the input it is refused as well.
+    """
+    place = Path(out).resolve()
+    for folder in sorted({Path(folder).resolve() for folder in inputs}):
+        if place.is_relative_to(folder) or folder.is_relative_to(place):
             raise RunError(
-                f"{out} and the input {folder} lie within each other. Pass a folder apart from the input"
+                f"{place} and the input {folder} lie within each other. Pass a place apart from the input, "
+                "which is never changed"
             )
+
+
+def _inputs(series: Sequence[Series], root: Path | None) -> set[Path]:
+    """Folders that files of the series lie in, and the one that was searched; guessed where not told."""
+    folders = {file.path.parent: one.where for one in series for file in one.files}
+    if root is not None:
+        return {*folders, root}
+    return {*folders, *(_root_of(folder, where) for folder, where in folders.items())}
 
 
 def _root_of(folder: Path, where: str) -> Path:
@@ -301,199 +303,3 @@ def _root_of(folder: Path, where: str) -> Path:
     if below and len(below) < len(folder.parts) and folder.parts[-len(below) :] == below:
         return Path(*folder.parts[: -len(below)])
     return folder
-
-
-def _cannot_write(out: Path, error: OSError) -> RunError:
-    return RunError(
-        f"{out} cannot be written: {error.strerror or error}. Pass another folder; a later call goes on"
-    )
-
-
-@contextlib.contextmanager
-def explained(out: Path) -> Iterator[None]:
-    """RunError for a folder that cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        raise _cannot_write(out, error) from error
-
-
-@contextlib.contextmanager
-def _claimed(out: Path, layout: Layout, resume: bool) -> Iterator[_Journal]:
-    """The journal of a tree that is ours or new, locked against a second call."""
-    from filelock import FileLock, Timeout
-
-    if out.exists() and not out.is_dir():
-        raise RunError(f"{out} is a file. Pass a folder")
-    with explained(out):
-        if out.is_dir() and any(out.iterdir()) and not (out / OWN).is_dir():
-            raise RunError(f"{out} holds files that are not of an organised tree. Pass a new or empty folder")
-        (out / OWN).mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(out / OWN / "lock", timeout=0):
-            with explained(out):
-                made = _Journal.open(out, layout)
-            if made.done and not resume:
-                raise RunError(
-                    f"{out} holds a tree already. Pass resume=True to go on with it, or a new folder"
-                )
-            try:
-                yield made
-            finally:
-                shutil.rmtree(out / OWN / "stage", ignore_errors=True)
-    except Timeout as cause:
-        raise RunError(
-            f"{out} is being written by another call. Wait for it, or pass another folder"
-        ) from cause
-    except PermissionError as error:
-        raise _cannot_write(out, error) from error
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    """One placed series: what the journal keeps. files: relative to the tree."""
-
-    digest: str
-    target: str
-    files: tuple[str, ...]
-    held: str = ""
-    notes: tuple[str, ...] = ()
-
-
-@dataclass
-class _Journal:
-    """Lines of JSON: {"begin": series, ...its entry}; {"end": series}, all is in place; {"gone": series}."""
-
-    out: Path
-    layout: Layout
-    done: dict[str, _Entry] = field(default_factory=dict)
-    begun: dict[str, _Entry] = field(default_factory=dict)
-    kept: dict[str, str] = field(default_factory=dict)  # folders that a series left, with files of others
-
-    @property
-    def path(self) -> Path:
-        return self.out / OWN / "journal.jsonl"
-
-    @classmethod
-    def open(cls, out: Path, layout: Layout) -> _Journal:
-        """The journal of a tree; RunError where it is of another layout or damaged."""
-        journal = cls(out, layout)
-        text = journal.path.read_bytes() if journal.path.is_file() else b""
-        whole = text[: text.rfind(b"\n") + 1]
-        if whole != text:  # the last line was cut short, so it is void
-            os.truncate(journal.path, len(whole))
-        if not whole:
-            journal._append({"format": FORMAT, "layout": layout})
-            return journal
-        try:
-            head, *lines = [json.loads(line) for line in whole.splitlines()]
-            found = head["format"], head["layout"]
-            for line in lines if found[0] == FORMAT else ():
-                journal._take(line)
-        except (ValueError, KeyError, TypeError) as cause:
-            raise RunError(f"{journal.path} is damaged ({cause!r}). Start again in a new folder") from cause
-        if found[0] != FORMAT:
-            raise RunError(f"{out} holds a tree made by another version of radfoundry. Pass a new folder")
-        if found[1] != layout:
-            raise RunError(f"{out} holds a tree of another layout, {found[1]!s:.9}. Pass another folder")
-        return journal
-
-    def _take(self, line: dict[str, Any]) -> None:
-        if "begin" in line:
-            files = tuple(map(str, line["files"]))
-            if not files or any(
-                Path(name).is_absolute() or {"", ".."} & {name, *Path(name).parts} for name in files
-            ):
-                raise ValueError("a path that leaves the tree")
-            notes = tuple(map(str, line["notes"]))
-            self.begun[line["begin"]] = _Entry(
-                line["digest"], line["target"], files, str(line["held"]), notes
-            )
-        elif "end" in line:
-            self.done[line["end"]] = self.begun.pop(line["end"])
-        else:
-            self.done.pop(line["gone"], None)
-            self.begun.pop(line["gone"], None)
-
-    def _append(self, line: dict[str, Any]) -> None:
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-
-    def clear(self, jobs: Sequence[_Job], digests: Sequence[str]) -> None:
-        """Take out what was half placed, and what is to be elsewhere or nowhere, or changed in the input.
-
-        RunError where the tree holds series that are not in this call: nothing of theirs is taken out.
-        """
-        wanted = {job.ident: (digest, job) for job, digest in zip(jobs, digests)}
-        if strange := len(self.done.keys() - wanted.keys()):
-            raise RunError(f"{self.out} holds {strange} series of another input. Pass a new folder")
-        with explained(self.out):
-            for ident, entry in list(self.begun.items()):
-                self._remove(ident, entry)
-            for ident, entry in list(self.done.items()):
-                digest, job = wanted[ident]
-                there = all((self.out / name).exists() for name in entry.files)
-                if job.left_out or not there or (entry.digest, entry.target) != (digest, job.target):
-                    self._remove(ident, entry)
-                    left = Path(entry.files[0]).parent
-                    if self.layout == "dicom" and (self.out / left).is_dir():
-                        self.kept[ident] = left.as_posix()
-
-    def told(self, folder: str) -> str:
-        """What a row says of a folder of its series that was kept."""
-        n = sum(path.is_file() for path in (self.out / folder).rglob("*"))
-        return f"{folder} was kept: it holds {n} file{'' if n == 1 else 's'} that this command did not write"
-
-    def _inside(self, name: str) -> Path:
-        """A path of the tree; RunError where a link in it leads out of the tree."""
-        path = self.out / name
-        if not path.parent.resolve().is_relative_to(self.out.resolve()):
-            raise RunError(f"{path.parent} leads out of {self.out}. Remove that link, or pass a new folder")
-        return path
-
-    def _remove(self, ident: str, entry: _Entry) -> None:
-        """Take files of ours out of the tree, and folders that are empty then. The rest stays."""
-        for name in entry.files:
-            path = self._inside(name)
-            if not path.is_dir() or path.is_symlink():
-                path.unlink(missing_ok=True)
-        for first in {(self.out / name).parent for name in entry.files}:
-            for folder in (first, *first.parents):
-                if folder == self.out or not folder.is_dir() or any(folder.iterdir()):
-                    break
-                folder.rmdir()
-        self._append({"gone": ident})
-        self._take({"gone": ident})
-
-    @contextlib.contextmanager
-    def stage(self) -> Iterator[Path]:
-        """An empty folder of this tree's file system, removed afterwards."""
-        folder = self.out / OWN / "stage"
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-    def place(self, job: _Job, digest: str, made: Converted) -> _Entry:
-        """Rename staged files to their final names; all of them, or none when that fails."""
-        files = tuple(name for _, name in made.files)
-        if taken := [name for name in files if os.path.lexists(self._inside(name))]:
-            raise ReadError(f"{taken[0]} is in the tree already, and not of this series. Move it away")
-        line = {"begin": job.ident, "digest": digest, "target": job.target, "files": files}
-        line |= {"held": made.held, "notes": made.notes}
-        self._append(line)
-        self._take(line)
-        try:
-            for staged, name in made.files:
-                (self.out / name).parent.mkdir(parents=True, exist_ok=True)
-                os.rename(staged, self.out / name)
-            self._append({"end": job.ident})
-        except BaseException:  # an interrupt, too
-            self._remove(job.ident, self.begun[job.ident])
-            raise
-        self._take({"end": job.ident})
-        return self.done[job.ident]

@@ -1,7 +1,8 @@
 """Header rules: a verdict on a series with its reason, or silence where the header does not decide.
 
 Rules stand in order of precedence: what the images are (`rules_kind`), special acquisitions
-(`rules_sequence`), contrast by physics (`rules_contrast`); the first that speaks wins. A wrong verdict is
+(`rules_sequence`), contrast by physics (`rules_contrast`), and, where descriptions were switched on, what
+they say (`rules_description`); the first that speaks wins. A wrong verdict is
 worse than none, so a rule abstains wherever another series could carry the same header. Every rule is listed
 with its reference in docs/reference/series-rules.md.
 """
@@ -11,22 +12,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from radfoundry.series import rules_contrast, rules_kind, rules_sequence
+from radfoundry.series import rules_contrast, rules_description, rules_kind, rules_sequence
 from radfoundry.series.header import SeriesHeader
 from radfoundry.series.labels import OTHER, joined
 from radfoundry.series.rules_facts import Facts, Rule, show
 from radfoundry.series.verdict import RuleVerdict
 
-CODE_VERSION = 1
-RULES: tuple[Rule, ...] = (*rules_kind.BOOK, *rules_sequence.BOOK, *rules_contrast.BOOK)
+CODE_VERSION = 2
+HEADER_RULES: tuple[Rule, ...] = (*rules_kind.BOOK, *rules_sequence.BOOK, *rules_contrast.BOOK)
+RULES: tuple[Rule, ...] = (*HEADER_RULES, *rules_description.BOOK)
 VERIFIED = frozenset({"MRA", "SSFP", "ADC", "DWI"})
 """Modalities that the published system verifies with rules after the model has spoken."""
 UNSURE = ""
 """Modality of a veto that takes the model's verdict away and has no better one."""
 
 
-def decide(header: SeriesHeader) -> RuleVerdict | None:
+def decide(header: SeriesHeader, *, described: bool = True) -> RuleVerdict | None:
     """Verdict of the first rule that speaks; None where all abstain.
+
+    described: let descriptions speak, where they were switched on and the header holds nothing against them.
 
     >>> flair = SeriesHeader(
     ...     values={"ScanningSequence": (("SE", "IR"),), "ImageType": (("ORIGINAL", "PRIMARY", "M"),)},
@@ -38,7 +42,17 @@ def decide(header: SeriesHeader) -> RuleVerdict | None:
     True
     """
     facts = Facts(header)
-    return next((verdict for rule in RULES if (verdict := rule(facts)) is not None), None)
+    found = next((verdict for rule in HEADER_RULES if (verdict := rule(facts)) is not None), None)
+    if found is None and described:
+        found = next((v for rule in rules_description.BOOK if (v := rule(facts)) is not None), None)
+        if found is not None and found.modality in _AGAINST and _AGAINST[found.modality](facts):
+            return None
+    return found
+
+
+def is_described(verdict: RuleVerdict) -> bool:
+    """Whether a description alone said it: nobody measured how often that is right, so it is never sure."""
+    return verdict.rule.startswith(rules_description.DESCRIBED)
 
 
 def all_fired(header: SeriesHeader) -> tuple[RuleVerdict, ...]:
@@ -62,7 +76,7 @@ def veto(header: SeriesHeader, modality: str, kind: str = "") -> RuleVerdict | N
 
     The rule of the result is named "veto: " and the rule or the missing condition.
     """
-    found = decide(header)
+    found = decide(header, described=False)
     if found is not None:
         same = found.modality == modality and (modality != OTHER or found.kind == kind)
         if same or not {found.modality, modality} & VERIFIED:
@@ -177,6 +191,6 @@ def explain(header: SeriesHeader) -> list[str]:
         f"{show(round(f.volumes))} volumes" if f.volumes >= 2 and header.n_positions else "",
         attributes.plane,
         "fat suppressed" if attributes.fat_suppressed else "",
-        f"agent {f.agent_name}" if f.agent else "",
+        f.agent_name if f.agent else "",
     ]
     return [part for part in parts if part]

@@ -34,6 +34,13 @@ DENIALS = words(
 """First words of Contrast/Bolus Agent, in some languages, that mean there was none."""
 UNTOLD = words("UNKNOWN UNSPECIFIED SEE ANONYMIZED ANONYMISED REMOVED")
 """First words of it that say nothing, such as what an anonymiser writes; so does a row of X."""
+AGENTS = words(
+    "GADOVIST GADAVIST DOTAREM CLARISCAN CYCLOLUX MAGNEVIST MAGNEGITA PROHANCE MULTIHANCE OMNISCAN PRIMOVIST "
+    "EOVIST ELUCIREM VUEWAY ABLAVAR VASOVIST OPTIMARK ARTIREM ENDOREM RESOVIST FERAHEME TESLASCAN GADOBUTROL "
+    "GADOTERATE GADOTERIDOL GADOBENATE GADODIAMIDE GADOPENTETATE GADOXETATE GADOXETIC GADOPICLENOL "
+    "GADOFOSVESET GADOVERSETAMIDE FERUMOXYTOL GADOLINIUM GADO GAD GD GBCA DTPA CONTRAST KM"
+)
+"""What Contrast/Bolus Agent may say in a trace: the rest of it is free text, which may hold a name."""
 DERIVED_WORDS = words(
     "SUBTRACTION SUBTRACT SUB DIFFERENCE DIVISION MULTIPLICATION MAP T1_MAP T2_MAP T2STAR_MAP R1 R2 T_TEST "
     "Z_SCORE STD_DEVIATION MASKED QSM PARAMETRIC GLM T_MAP DESIGN"
@@ -262,9 +269,9 @@ class Facts:
 
     @property
     def image_type(self) -> str:
-        """First Image Type as DICOM writes it."""
+        """First Image Type as DICOM writes it, without parts that are no code words."""
         value = self.header.first("ImageType", ())
-        return "\\".join(str(part) for part in (value if isinstance(value, tuple) else (value,)))
+        return "\\".join(code(str(part)) for part in (value if isinstance(value, tuple) else (value,)))
 
     @property
     def derived(self) -> bool:
@@ -312,7 +319,10 @@ class Facts:
 
     @property
     def agent_name(self) -> str:
-        return next((str(v) for v in self.header.values.get("ContrastBolusAgent", ())), "")
+        """ "agent" and the known one that is named; never the text of the element itself."""
+        told = " ".join(str(value) for value in self.header.values.get("ContrastBolusAgent", ()))
+        known = [word for word in re.findall(r"[A-Z]+", told.upper()) if word in AGENTS]
+        return " ".join(("agent", *known[:1]))
 
     @property
     def oblique_planes(self) -> int:
@@ -370,6 +380,15 @@ class Rulebook(list[Rule]):
 def show(value: float | None) -> str:
     """A number for a trace: without trailing zeros, at most two decimals."""
     return "?" if value is None else f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+def code(text: str) -> str:
+    """A code word as it stands, for a trace, or "…" where it is none: such elements hold no names.
+
+    >>> code("M_FFE"), code("DOE^JOHN")
+    ('M_FFE', '…')
+    """
+    return text if re.fullmatch(r"[\w .+*/-]{1,32}", text, re.ASCII) else "…"
 
 
 def within(value: float | None, low: float, high: float) -> bool:

@@ -5,7 +5,7 @@ They come first, since a map or a projection inherits TE and TR from what it was
 
 from __future__ import annotations
 
-from radfoundry.series.rules_facts import Facts, Rulebook, show, within, words
+from radfoundry.series.rules_facts import Facts, Rulebook, code, show, within, words
 
 BOOK = Rulebook()
 
@@ -43,7 +43,7 @@ def _not_mr(f: Facts) -> str:
     """Modality other than MR (documents apart), or, without Modality, an SOP class of another modality."""
     modality = f.word("Modality")
     if modality:
-        return "" if modality == "MR" or modality in DOCUMENTS else f"Modality {modality}"
+        return "" if modality == "MR" or modality in DOCUMENTS else f"Modality {code(modality)}"
     uid = f.word("SOPClassUID")
     for root, name in OTHER_CLASSES.items():
         if uid == root or uid.startswith(f"{root}."):
@@ -66,9 +66,9 @@ def _capture(f: Facts) -> str:
     if uid == CAPTURE or uid.startswith(f"{CAPTURE}."):
         return "SOP class of secondary capture"
     if conversion := f.word("ConversionType"):
-        return f"ConversionType {conversion}"
+        return f"ConversionType {code(conversion)}"
     if f.word("Modality") in DOCUMENTS:
-        return f"Modality {f.word('Modality')}"
+        return f"Modality {f.word('Modality')}"  # one of DOCUMENTS
     return f"ImageType {f.image_type}" if f.every(("SCREEN_SAVE", "SCREENSHOT", "SCREEN")) else ""
 
 
@@ -114,7 +114,7 @@ def _head_scout(f: Facts) -> str:
     slices."""
     fast = f.named(r"\bfl3d1_ns") and within(f.tr, 2, 4) and within(f.te, 1, 1.7) and not f.agent
     thin = within(f.thickness, 1.5, 1.7) or ("MPR" in f.tokens and f.header.n_images <= 11)
-    return f"{f.name} + TR {show(f.tr)} + TE {show(f.te)}" if fast and thin else ""
+    return f"fl3d1_ns + TR {show(f.tr)} + TE {show(f.te)}" if fast and thin else ""
 
 
 @BOOK.rule("image-type-projection", "other:MIP", "DICOM PS3.3 C.8.16.2.1.3; practice (MNIP of Siemens SWI)")
@@ -123,7 +123,7 @@ def _projection(f: Facts) -> str:
     (MIP, MNIP, MPR, PROJECTION IMAGE, REFORMATTED, ...)."""
     volume = f.word("VolumeBasedCalculationTechnique")
     if volume not in ("", "NONE", "MIXED"):
-        return f"VolumeBasedCalculationTechnique {volume}"
+        return f"VolumeBasedCalculationTechnique {code(volume)}"
     return f"ImageType {f.image_type}" if f.every(PROJECTIONS) else ""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from radfoundry.series.rules_facts import Facts, Rulebook, show, within
+from radfoundry.series.rules_facts import Facts, Rulebook, code, show, within
 
 BOOK = Rulebook()
 
@@ -16,7 +16,8 @@ AXIS_APART = (0.35, 0.65)
 def _asl_header(f: Facts) -> str:
     """Labelling is told: ASL attributes of the standard, or private ones of GE, Siemens or Philips."""
     contrast = f.word("ArterialSpinLabelingContrast") or f.word("vendor:asl")
-    return f"labelling {f.header.asl or contrast}" if f.header.asl or contrast else ""
+    told = f.header.asl or contrast
+    return f"labelling {code(told.removeprefix('vendor: '))}" if told else ""
 
 
 @BOOK.rule("asl-word", "ASL", "dcm_qa_asl (Image Type ASL, name tgse3d1); practice")
@@ -56,7 +57,7 @@ def _dsc(f: Facts) -> str:
         return ""
     if f.derived or not (words or f.agent):
         return ""
-    return f"EP/GR + TE {show(f.te)} + {'perfusion' if words else f'agent {f.agent_name}'}"
+    return f"EP/GR + TE {show(f.te)} + {'perfusion' if words else f.agent_name}"
 
 
 @BOOK.rule("image-type-trace", "DWI", "dcm2niix, Philips/README (ISOTROPIC); Siemens Image Type TRACEW")
@@ -285,5 +286,5 @@ def _dce(f: Facts) -> str:
     """Gradient echo 3D, TR up to 12 ms, TE up to 5 ms, 5 volumes or more, contrast agent, no angiography."""
     fast = f.gradient and f.dimension == "3D" and within(f.tr, 1, 12) and within(f.te, 0.3, 5)
     if fast and f.agent and f.volumes >= 5 and f.plain and not f.dixon and f.word("AngioFlag") != "Y":
-        return f"GR 3D + TR {show(f.tr)} + {show(f.volumes)} volumes + agent {f.agent_name}"
+        return f"GR 3D + TR {show(f.tr)} + {show(f.volumes)} volumes + {f.agent_name}"
     return ""

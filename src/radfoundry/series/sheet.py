@@ -20,6 +20,7 @@ import numpy as np
 from radfoundry.errors import RunError
 from radfoundry.series import labels as names
 from radfoundry.series.labels import Label, Labels
+from radfoundry.series.origin import LEGIBLE
 
 SIDE = 176
 """Longest side of a thumbnail in pixels."""
@@ -31,18 +32,20 @@ TEMPLATES = Path(__file__).with_name("templates")
 def write_sheet(
     rows: Sequence[Mapping[str, Any]], out_html: Path | str, *,
     thumbnails: Mapping[str, np.ndarray | None] | None = None,
-    facts: Mapping[str, Sequence[str]] | None = None, labels: Labels | None = None,
-    title: str = "MRI series",
+    facts: Mapping[str, Sequence[str]] | None = None, unshown: Mapping[str, str] | None = None,
+    labels: Labels | None = None, title: str = "MRI series",
 ) -> Path:  # fmt: skip
     """Write the page and return its path.
 
     rows: as `Index.rows` or `index_row` make them, each with a uid of its own (`find.unique_ids`).
     thumbnails: that uid -> (rows, columns) uint8. facts: that uid -> short phrases, such as `rules.explain`
-    makes. Raises RunError where the page cannot be written.
+    makes. unshown: that uid -> why its picture may not be shown (`origin.unshown`); pictures of screenshots
+    and of what is not MR are never shown. Raises RunError where the page cannot be written.
     """
-    known = labels or names.load()
+    known, reasons = labels or names.load(), unshown or {}
     cards = sorted(
-        (_card(i, row, (thumbnails or {}).get(row["uid"]), (facts or {}).get(row["uid"], ()), known)
+        (_card(i, row, (thumbnails or {}).get(row["uid"]), (facts or {}).get(row["uid"], ()), known,
+               reasons.get(row["uid"], "") or LEGIBLE.get(row["kind"], ""))
          for i, row in enumerate(rows)),
         key=lambda card: card["order"],
     )  # fmt: skip
@@ -90,8 +93,9 @@ def _options(labels: Mapping[str, Label]) -> list[list[str]]:
 
 
 def _card(
-    number: int, row: Mapping[str, Any], thumbnail: np.ndarray | None, facts: Sequence[str], labels: Labels
-) -> dict[str, Any]:
+    number: int, row: Mapping[str, Any], thumbnail: np.ndarray | None, facts: Sequence[str], labels: Labels,
+    unshown: str,
+) -> dict[str, Any]:  # fmt: skip
     """What the template shows of one series; `order` puts the least sure first, problems next."""
     confidence = row["confidence"]
     modality, kind = row["modality"], row["kind"] or ""
@@ -105,7 +109,8 @@ def _card(
         "confidence": None if confidence is None or np.isnan(confidence) else float(confidence),
         "candidates": [label for label in _listed(row["candidates"]) if label != row["label"]][:6],
         "trace": _listed(row["trace"]), "notes": _listed(row["notes"]),
-        "facts": list(facts) or _own_facts(row), "folder": row["path_in"], "picture": _picture(thumbnail),
+        "facts": list(facts) or _own_facts(row), "folder": row["path_in"],
+        "picture": None if unshown else _picture(thumbnail), "unshown": unshown,
         "order": (first, confidence if first == 0 and confidence is not None else 0.0, number),
         "search": " ".join(map(str, (*(row[name] for name in SEARCHED), *facts))).lower(),
     }  # fmt: skip

@@ -416,7 +416,7 @@ def _calibrate(
         if told.any():
             made[look]["anatomy"] = calibrate.fit(logits.anatomy[told], y[rows[told], 1], alpha=config.alpha)
     model.calibration, model.errors = made, errors
-    verdicts = [rules.decide(header) for header in examples.headers]
+    verdicts = [rules.decide(header, described=False) for header in examples.headers]
     said = [verdict.label if verdict else None for verdict in verdicts]
     model.rules = {
         "modality": calibrate.rule_likelihoods(said, examples.modality, model.modalities),

@@ -10,8 +10,8 @@ correlated t-test with a region of practical equivalence of 0.02, and by DeLong'
 out-of-fold scores; families of tests by Holm, screens over the grid by Benjamini and Hochberg.
 
 Controls. Labels dealt out anew within each outer fold must give an AUC of one half. A set made from scrambled
-images must do worse than the set it was made from, or what that set is said to see does not matter. Volume,
-age and stage are what an image model has to beat.
+images must do worse than the set it was made from, or what that set is said to see does not matter; where
+that set is at chance, so must the control be. Volume, age and stage are what an image model has to beat.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def run_grid(
 ) -> Ablation:
     """Everything between an open run and its page. The options of the engine were checked before the run."""
     data = inputs.labelled(cohort, target or grid.target)
-    found = tables.read(grid, data.cohort)
+    found = tables.read(grid, data.cohort, data.target, data.y)
     data = data.keep(found.complete, "not in every feature table")
     run.add_data(cohort.name, cohort.digest(), len(cohort))
     run.hide([*data.patient, *data.case_id])
@@ -273,6 +273,10 @@ def _verdict(
             f"{len(broken)} of {asked} negative controls did not hold: "
             f"{_listed([c.name for c in broken], 'and')}."
         )
+    above = dict.fromkeys(c.name for c in controls if c.kind != "volume only" and c.held and not c.at_chance)
+    if above:
+        be = "are not themselves" if len(above) > 1 else "is not itself"
+        sentences.append(f"{_listed(list(above), 'and')} held, but {be} at chance.")
     if not mains:
         sentences.append("Only feature sets without the image were run.")
     if not sentences:
@@ -359,10 +363,11 @@ def _show_controls(run: Run, controls: Sequence[Control]) -> None:
         "Negative controls", kind="table", key="controls",
         columns=["kind", "control", "AUC", "interval", "result", "what it says"], rows=rows,
         caption="A control that does not hold means that the score of the feature set is explained by "
-        "something else than what it is said to see, or that there is a leak.",
+        "something else than what it is said to see, or that there is a leak. One that holds and is above "
+        "chance itself did worse than the set, but not badly enough to know nothing.",
     )  # fmt: skip
     for c in controls:
-        if not c.held:
+        if not c.held or not c.at_chance:
             run.note(c.sentence)
 
 

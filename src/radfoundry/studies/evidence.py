@@ -6,16 +6,19 @@ Everything is computed by `radfoundry.evaluate` and stored in the run; the figur
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from radfoundry.audit import Audit
-from radfoundry.audit.comparison import Comparison, adds_over
+from radfoundry.audit.comparison import Comparison, adds_over, fold_placements
 from radfoundry.evaluate import calibration, evaluate
 from radfoundry.evaluate.curves import pr_curve, roc_curve
+from radfoundry.evaluate.intervals import delong_from
 from radfoundry.io import read_image
+from radfoundry.plan.ablation import placed
 from radfoundry.report import figures, flow_figure
 from radfoundry.report.build import describe
 from radfoundry.studies.inputs import Labelled
@@ -24,6 +27,8 @@ from radfoundry.table_one import as_text
 from radfoundry.types import Estimate
 
 WORDS = {"test": "internal test", "external": "external test"}
+BY_RANK = ("auroc", "auroc_bootstrap", "auprc", "sens_at_spec90")
+"""Metrics that compare scores of different cases, and so of different folds."""
 
 
 def paragraph(text: str | None, start: str) -> str:
@@ -36,8 +41,8 @@ def paragraph(text: str | None, start: str) -> str:
     return " ".join(found.split()).removeprefix(f"{start}. ")
 
 
-def pooled(table: pd.DataFrame) -> pd.DataFrame:
-    """One row a case: scores averaged over repeats. For what shows single cases: the gallery, the audit."""
+def by_case(table: pd.DataFrame) -> pd.DataFrame:
+    """One row a case, scores averaged over repeats: to choose pictures of cases, and for no metric at all."""
     keep = {c: "first" for c in table.columns if c not in ("case_id", "score", "repeat", "fold", "seed")}
     merged = table.groupby("case_id", sort=True).agg({"score": "mean", **keep}).reset_index()
     if "threshold" in table and table["threshold"].notna().all():
@@ -46,19 +51,56 @@ def pooled(table: pd.DataFrame) -> pd.DataFrame:
     return merged
 
 
-def matched(
-    table: pd.DataFrame, models: Sequence[str], split: str = "test"
-) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
-    """Scores (repeats, n) of each model on the cases and in the repeats that all share, truth, patients."""
+@dataclass(frozen=True)
+class Matched:
+    """Models on the cases and in the repeats that all of them share.
+
+    scores: (repeats, n) of each; y, patient: (n,); folds: (repeats, n), that of the first model.
+    """
+
+    scores: list[np.ndarray]
+    y: np.ndarray
+    patient: np.ndarray
+    folds: np.ndarray
+
+
+def matched(table: pd.DataFrame, models: Sequence[str], split: str = "test") -> Matched:
+    """Scores of each model on the cases and in the repeats that all share, truth, patients and folds."""
     part = table[table["split"] == split]
     wide = [part[part["model"] == m].pivot(index="case_id", columns="repeat", values="score") for m in models]
     whole = [scores.dropna(axis=1, how="all") for scores in wide]
     cases, repeats = whole[0].index, whole[0].columns
     for scores in whole[1:]:
         cases, repeats = cases.intersection(scores.index), repeats.intersection(scores.columns)
-    first = part[part["model"] == models[0]].drop_duplicates("case_id").set_index("case_id").loc[cases]
+    own = part[part["model"] == models[0]]
+    first = own.drop_duplicates("case_id").set_index("case_id").loc[cases]
+    folds = own.pivot(index="case_id", columns="repeat", values="fold").loc[cases, repeats].to_numpy().T
     scores = [w.loc[cases, repeats].to_numpy(float).T for w in whole]
-    return scores, first["y_true"].to_numpy(int), first["patient_id"].to_numpy()
+    return Matched(scores, first["y_true"].to_numpy(int), first["patient_id"].to_numpy(), folds)
+
+
+def placed_in_folds(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with each score as the normal quantile of its rank among the cases of its fold.
+
+    For what pools folds that were scored by models of unlike scales. Decisions stay; thresholds go, they fit
+    no rank.
+    """
+    by = [table[c] for c in ("model", "split", "repeat", "fold")]
+    score = table["score"].groupby(by).transform(lambda s: placed(s.to_numpy(float)))
+    return table.assign(score=score).drop(columns="threshold", errors="ignore")
+
+
+def fold_auroc(table: pd.DataFrame, model: str, split: str = "test") -> Estimate:
+    """AUC as the mean over outer folds, with DeLong's interval from placements within the fold.
+
+    Placements are averaged over repeats, so that the interval rests on patients. See `fold_placements`.
+    """
+    m = matched(table, [model], split)
+    inside = [fold_placements(m.y, s, f) for s, f in zip(m.scores[0], m.folds, strict=True)]
+    found = delong_from(m.y, np.mean(inside, axis=0), cluster=m.patient)
+    folds = sum(len(np.unique(f)) for f in m.folds)
+    method = found.method if folds == 1 else f"mean of {folds} outer folds; {found.method} within folds"
+    return replace(found, method=method, model=model, target=str(table["target"].iloc[0]))
 
 
 def table_one(run: Run, data: Labelled) -> None:
@@ -93,13 +135,24 @@ def flow(run: Run, read: int, data: Labelled, arms: Sequence[tuple[str, int]]) -
     run.save_figure("flow", figure, table)
 
 
-def performance(run: Run, table: pd.DataFrame, model: str, *, n_boot: int, seed: int) -> list[Estimate]:
-    """Every metric of every model; the headline model by subgroups too. Returns all estimates."""
+def performance(
+    run: Run, table: pd.DataFrame, model: str, *, n_boot: int, seed: int, within_folds: bool = False
+) -> list[Estimate]:
+    """Every metric of every model; the headline model by subgroups too. Returns all estimates.
+
+    within_folds: scores of different folds are not compared: an AUC is the mean over outer folds
+    (`fold_auroc`); other metrics of the order of scores, subgroups included, are of ranks within the fold.
+    """
     groups = [c for c in ("sex", "age", "view", "site") if c in table and table[c].nunique() > 1]
-    others = table[table["model"] != model]
-    found = evaluate(table[table["model"] == model], n_boot=n_boot, seed=seed, subgroups=groups)
-    if len(others):
-        found += evaluate(others, n_boot=n_boot, seed=seed)
+
+    def judge(rows: pd.DataFrame) -> list[Estimate]:
+        mine, others = rows[rows["model"] == model], rows[rows["model"] != model]
+        found = evaluate(mine, n_boot=n_boot, seed=seed, subgroups=groups)
+        return found + (evaluate(others, n_boot=n_boot, seed=seed) if len(others) else [])
+
+    found = judge(table)
+    if within_folds:
+        found = _within_folds(found, judge(placed_in_folds(table)), table)
     run.add_estimates(found)
     for split in dict.fromkeys(table["split"]):
         own = [e for e in found if (e.model, e.subgroup) == (model, _label(found, split))]
@@ -115,6 +168,26 @@ def performance(run: Run, table: pd.DataFrame, model: str, *, n_boot: int, seed:
             },
         )
     return found
+
+
+def _within_folds(
+    found: Sequence[Estimate], ranked: Sequence[Estimate], table: pd.DataFrame
+) -> list[Estimate]:
+    """`found` with what depends on the order of scores from `ranked`, and each AUC as the mean over folds."""
+    by_rank = {(e.name, e.model, e.subgroup): e for e in ranked if e.name in BY_RANK}
+    whole = {(m, s): _label(found, s) for m, s in zip(table["model"], table["split"], strict=True)}
+    made = []
+    for e in found:
+        split = next((s for (m, s), label in whole.items() if (m, label) == (e.model, e.subgroup)), None)
+        if e.name == "auroc" and split is not None:
+            made.append(replace(fold_auroc(table, str(e.model), split), subgroup=e.subgroup))
+        elif e.name in BY_RANK:
+            if e.name != "auroc_bootstrap":  # of pooled ranks: not quite the AUC beside it
+                swap = by_rank[e.name, e.model, e.subgroup]
+                made.append(replace(swap, method=f"{swap.method}; ranks within folds" if swap.method else ""))
+        else:
+            made.append(e)
+    return made
 
 
 def _performance_rows(own: Sequence[Estimate]) -> list[list[Any]]:
@@ -152,15 +225,19 @@ def chance(e: Estimate) -> Estimate:
 
 
 def curves(
-    run: Run, table: pd.DataFrame, found: Sequence[Estimate], model: str, *, n: int, seed: int
-) -> None:
+    run: Run, table: pd.DataFrame, found: Sequence[Estimate], model: str, *, n: int, seed: int,
+    within_folds: bool = False,
+) -> None:  # fmt: skip
     """ROC, precision-recall, calibration, decision curve and scores, for each part of the headline model.
 
     Over repeats of cross-validation ROC and precision-recall are averaged, the others stacked, as the numbers
-    beside them are.
+    beside them are. within_folds: ROC and precision-recall are of ranks within the outer fold.
     """
+    table = table[table["model"] == model]
+    ranked = placed_in_folds(table) if within_folds else table
     for split in dict.fromkeys(table["split"]):
-        (score,), y, who = matched(table, [model], split)
+        m = matched(ranked, [model], split)
+        (score,), y, who = m.scores, m.y, m.patient
         if len(np.unique(y)) < 2:
             continue
         suffix = "" if split == "test" else f"-{split}"
@@ -173,7 +250,8 @@ def curves(
         pr = figures.precision_recall(lines, float(y.mean()), {model: ap} if ap is not None else None)
         run.save_figure(f"precision_recall{suffix}", *pr, title=f"Precision and recall{words}")
         repeats = len(score)
-        y, who, stacked = np.tile(y, repeats), np.tile(who, repeats), score.ravel()
+        stacked = matched(table, [model], split).scores[0].ravel()
+        y, who = np.tile(y, repeats), np.tile(who, repeats)
         if stacked.min() >= 0 and stacked.max() <= 1:
             _probability_curves(run, y, stacked, who, model, suffix, words)
         part = table[(table["model"] == model) & (table["split"] == split)]
@@ -211,13 +289,23 @@ def forest(run: Run, found: Sequence[Estimate], model: str) -> None:
 
 
 def comparisons(
-    run: Run, table: pd.DataFrame, pairs: Sequence[tuple[str, str]], *, seed: int, n_boot: int, title: str
-) -> list[Comparison]:
-    """(model, baseline) pairs on the same cases, folds and repeats; worded by a stated rule."""
+    run: Run, table: pd.DataFrame, pairs: Sequence[tuple[str, str]], *, seed: int, n_boot: int, title: str,
+    within_folds: bool = False,
+) -> list[Comparison]:  # fmt: skip
+    """(model, baseline) pairs on the same cases, folds and repeats; worded by a stated rule.
+
+    within_folds: areas are means over outer folds, as in `performance`.
+    """
     made = []
     for model, baseline in pairs:
-        (mine, theirs), y, who = matched(table, (model, baseline))
-        made.append(adds_over(theirs, mine, y, who, baseline=baseline, model=model, seed=seed, n_boot=n_boot))
+        m = matched(table, (model, baseline))
+        mine, theirs = m.scores
+        made.append(
+            adds_over(
+                theirs, mine, m.y, m.patient, baseline=baseline, model=model, seed=seed, n_boot=n_boot,
+                fold=m.folds if within_folds else None,
+            )
+        )  # fmt: skip
     run.add_estimates([c.difference for c in made])
     if made:
         rows: list[list[Any]] = [
@@ -266,7 +354,8 @@ def audit_section(run: Run, audit: Audit) -> None:
 
 def errors(run: Run, data: Labelled, table: pd.DataFrame, model: str, split: str, *, most: int = 8) -> None:
     """The most confident wrong decisions with their pictures."""
-    part = pooled(table[(table["model"] == model) & (table["split"] == split)])
+    rows = table[(table["model"] == model) & (table["split"] == split)]
+    part, repeats = by_case(rows), rows["repeat"].nunique()
     if "decision" not in part:
         return
     wrong = part[part["decision"] != part["y_true"]].copy()
@@ -276,15 +365,22 @@ def errors(run: Run, data: Labelled, table: pd.DataFrame, model: str, split: str
     for row in wrong.sort_values("distance", ascending=False).head(most).itertuples():
         column = data.cohort.image_columns[0]
         pictures.append(read_image(data.cohort.image_path(place[row.case_id], column)).display())
-        truth, said = (data.positive, data.negative) if row.y_true else (data.negative, data.positive)
-        text = f"{truth}, called {said} with {row.score:.2f} (threshold {row.threshold:.2f})"
+        truth, called = (data.positive, data.negative) if row.y_true else (data.negative, data.positive)
+        text = f"{truth}, called {called} with {row.score:.2f} (threshold {row.threshold:.2f})"
         captions.append({"title": row.case_id, "text": text,
                          "tag": "false negative" if row.y_true else "false positive"})  # fmt: skip
+    said = f"{len(wrong)} of {len(part)} cases were called wrongly; the {len(pictures)} furthest from the "
+    said += "threshold are shown."
+    if repeats > 1:
+        said = (
+            f"The {len(pictures)} cases furthest on the wrong side of the threshold, by score and threshold "
+            f"averaged over {repeats} repeats. The averages choose pictures only; no number on this page is "
+            "made of them."
+        )
     if pictures:
         run.save_images(
             "errors", pictures, captions, title=f"Most confident errors, {WORDS.get(split, split)}",
-            caption=f"{len(wrong)} of {len(part)} cases were called wrongly; the {len(pictures)} furthest "
-            "from the threshold are shown.",
+            caption=said,
         )  # fmt: skip
 
 

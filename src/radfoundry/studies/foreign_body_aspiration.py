@@ -6,15 +6,20 @@ embeddings with a classical head do as well, and does either beat the majority c
 Methods. Every pipeline sees the same repeated, stratified, patient-grouped 5-fold cross-validation. Heads
 on frozen embeddings choose their hyper-parameters by an inner cross-validation of the training patients.
 Transfer learning replaces the classifier of an ImageNet network by one unit, trains it on the frozen
-network, then trains the last blocks at a low rate; a fifth of the training patients is held out for early
-stopping and for the threshold. The loss is binary cross-entropy weighted by n/(2 n_c), or focal loss (gamma
-2, alpha .25). No image is flipped, because the side matters. Thresholds come from inner out-of-fold or
-validation scores.
+network, then trains the last blocks at a low rate. The loss is binary cross-entropy weighted by n/(2 n_c),
+or focal loss (gamma 2, alpha .25). No image is flipped, because the side matters. A fifth of the training
+patients is kept for the threshold and the inner AUC; of the others a fifth is kept for early stopping, so
+that the network was not chosen on the cases that choose among the pipelines. The weights of the loss are
+taken back out of its probabilities, which then belong to the prevalence of training, like those of the heads.
+Thresholds come from inner out-of-fold or validation scores.
 
 Comparison. The headline is the nested selection: in each outer fold the pipeline with the best inner AUC,
-not the pipeline that happened to do best on the test folds. Fold-wise AUCs are compared by the corrected
-resampled t-test (Nadeau and Bengio 2003) with Holm's correction, and by the Bayesian correlated t-test with
-a region of practical equivalence of .02; on a single split by the paired DeLong test with Holm's correction.
+not the pipeline that happened to do best on the test folds. Pipelines that win different folds share no scale
+of scores, so an AUC here, of every pipeline, is the mean over the outer folds and no pool of their scores
+(Forman and Scholz 2010), with DeLong's interval from placements within the folds. Curves, AUPRC, sensitivity
+at a specificity, subgroups and the audit compare ranks within the fold. Fold-wise AUCs are compared by the
+corrected resampled t-test (Nadeau and Bengio 2003) with Holm's correction, and by the Bayesian correlated
+t-test with a region of practical equivalence of .02; on a single split by the paired DeLong test with Holm's.
 The majority class, raw pixels and a random twin of the encoder stand beside, and each encoder, with the head
 of the best inner AUC, is compared with them: where it is not better, the page says that it added nothing.
 
@@ -33,11 +38,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from radfoundry.adapt.backbones import BACKBONES
+from radfoundry.adapt.backbones import BACKBONES, PUBLISHED, Start, check_weights, starts_of
 from radfoundry.adapt.cross import cross_predict
 from radfoundry.adapt.finetune import PRESETS, FineTune
 from radfoundry.adapt.fits import Fit, processes
 from radfoundry.adapt.losses import LOSSES
+from radfoundry.adapt.prior import correct
+from radfoundry.adapt.thresholds import choose
 from radfoundry.audit import audit
 from radfoundry.audit.baselines import is_control
 from radfoundry.audit.comparison import Comparison
@@ -56,6 +63,10 @@ from radfoundry.types import Embeddings, Estimate
 
 TITLE = "Foreign-body aspiration: transfer learning against frozen embeddings"
 SELECTED = "nested selection"
+KEPT = 0.2
+"""Share of the training patients kept for threshold and inner AUC; of the others, for early stopping."""
+ALPHA = 0.25
+"""Weight of a positive in the focal loss of `adapt.losses`; a negative weighs one minus that."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +81,8 @@ class Config(Options):
     """Heads on every encoder: also xgboost, lightgbm (extra boost; slow on 1,280 dimensions) and mlp."""
     transfer: tuple[str, ...] = ("efficientnet-lite0",)
     """Backbones to fine-tune: efficientnet-lite0 or mobilenet-v2; none to leave it out."""
+    transfer_weights: tuple[str, ...] = ()
+    """Local weights of the backbone to fine-tune, offline: a file; NAME=FILE for each of several."""
     loss: tuple[str, ...] = ("weighted-bce", "focal")
     """Losses of the fine-tuning."""
     preset: str = "few-cases"
@@ -90,7 +103,7 @@ class Config(Options):
     """Phantoms: how visible the findings are; 0 is no signal at all."""
 
     def check(self) -> None:
-        """InputError or UnknownName for what would fail only after the heads were fitted."""
+        """InputError, UnknownName or WeightsError for what would fail only after the heads were fitted."""
         super().check()
         known = {"preset": tuple(PRESETS), "transfer": tuple(BACKBONES), "loss": LOSSES}
         for option, names in known.items():
@@ -101,6 +114,7 @@ class Config(Options):
                     raise UnknownName(f"no --{option} named {name!r}.{hint}")
         if self.size < 0 or self.size % 32:
             raise InputError(f"--size must be 0 or a multiple of 32, not {self.size}")
+        check_weights(self.transfer, self.transfer_weights)
 
 
 def run(config: Config) -> Path:
@@ -123,9 +137,9 @@ def run(config: Config) -> Path:
         table = pd.concat([table, _selected(table, config)], ignore_index=True)
         run.write_predictions(table)
         _show(run, config, data, table, design, len(cohort))
-        score = evidence.pooled(table[table["model"] == SELECTED])
+        score = evidence.placed_in_folds(table[table["model"] == SELECTED])
         found = audit(
-            data.cohort, data.target, embeddings=vectors, folds=folds[:5], n_perm=config.n_perm,
+            data.cohort, data.target, embeddings=vectors, folds=folds, n_perm=config.n_perm,
             n_boot=min(config.n_boot, 1000), seed=config.seed, score=score,
         )  # fmt: skip
         evidence.audit_section(run, found)
@@ -136,14 +150,9 @@ def run(config: Config) -> Path:
 def _phantom(config: Config) -> Any:
     folder = config.store.parent / f"phantom-fba-251-{config.effect:g}-{config.seed}"
     return inputs.phantom(
-        folder,
-        n=251,
-        task="fba",
-        effect=config.effect,
-        seed=config.seed,
-        prevalence=51 / 251,
+        folder, n=251, task="fba", effect=config.effect, seed=config.seed, prevalence=51 / 251,
         follow_ups=False,
-    )
+    )  # fmt: skip
 
 
 def _subsample(data: Labelled, config: Config) -> Labelled:
@@ -197,8 +206,8 @@ def _transfer(run: Run, config: Config, data: Labelled, folds: Sequence[Fold]) -
     """Fine-tuned networks, on the folds of the first repeats; one at a time, since each uses every CPU."""
     if not config.transfer:
         return []
-    recipe = dict(PRESETS[config.preset])
-    recipe["size"] = config.size or recipe["size"]
+    recipe = PRESETS[config.preset] | ({"size": config.size} if config.size else {})
+    starts = starts_of(config.transfer, config.transfer_weights)
     pictures = _pictures(data, int(recipe["size"]))
     fits = []
     for backbone in config.transfer:
@@ -207,6 +216,7 @@ def _transfer(run: Run, config: Config, data: Labelled, folds: Sequence[Fold]) -
             fits += [Fit(label, fine_tuned, _shared(data, config) | {
                 "pictures": pictures, "y": data.y, "patient": data.patient, "fold": fold, "model": label,
                 "settings": {"backbone": backbone, "loss": loss, "device": config.device, **recipe},
+                "kept": KEPT, "start": starts.get(backbone, PUBLISHED),
             }, scratch="checkpoint") for fold in folds if fold.repeat < config.transfer_repeats]  # fmt: skip
         run.log(f"{backbone} fine-tuned in {min(config.transfer_repeats, config.repeats)} repeats")
     return inputs.fits(config).run(fits, log=run.log)
@@ -219,34 +229,59 @@ def fine_tuned(
     patient: np.ndarray,
     fold: Fold,
     settings: Mapping[str, Any],
+    kept: float,
     target: str,
     case_id: np.ndarray,
     covariates: Mapping[str, np.ndarray],
     model: str,
     seed: int,
+    start: Start = PUBLISHED,
     checkpoint: Path | None = None,
 ) -> pd.DataFrame:
     """Prediction rows of one network for the test part of a fold.
 
-    pictures: (n, size, size) float32 in [0, 1]; y, patient, case_id: (n,). Where the fold has no validation
-    part, a fifth of its training patients is held out for early stopping and for the threshold.
+    pictures: (n, size, size) float32 in [0, 1]; y, patient, case_id: (n,). kept: share of the training
+    patients on whom the threshold and the inner AUC are found, where the fold has no validation part; the
+    same share of the others decides when to stop. Scores are probabilities at the prevalence of training.
     """
-    train, held, test = fold.train, fold.validation, fold.test
-    if held is None:
-        part = three_way(patient[train], y[train], fractions=(0.8, 0.2, 0.0), seed=seed)
-        train, held = train[part == "train"], train[part == "validation"]
-    net = FineTune(**settings, seed=seed, checkpoint=checkpoint, progress=_say)
-    net.fit(pictures[train], y[train], validation=(pictures[held], y[held]))
-    score = net.predict_proba(pictures[test])[:, 1]
-    assert net.threshold_ is not None  # there is a validation part
-    inner = auroc(y[held], net.predict_proba(pictures[held])[:, 1])
+    train, judging, test = fold.train, fold.validation, fold.test
+    if judging is None:
+        train, judging = _parted(train, y, patient, kept, seed)
+    train, stopping = _parted(train, y, patient, kept, seed + 1)
+    net = FineTune(**settings, weights=start.file, seed=seed, checkpoint=checkpoint, progress=_say)
+    net.fit(pictures[train], y[train], validation=(pictures[stopping], y[stopping]))
+
+    def probability(rows: np.ndarray) -> np.ndarray:
+        p = net.predict_proba(pictures[rows])[:, 1]
+        return at_training_prevalence(p, str(settings["loss"]), float(y[train].mean()))
+
+    score, inside = probability(test), probability(judging)
+    cut, inner = choose(y[judging], inside), auroc(y[judging], inside)
     rows = {
         "case_id": case_id[test], "patient_id": patient[test], "target": target, "y_true": y[test],
-        "score": score, "threshold": net.threshold_.value, "decision": net.threshold_.decide(score),
+        "score": score, "threshold": cut.value, "decision": cut.decide(score),
         "model": model, "split": "test", "repeat": fold.repeat, "fold": fold.fold, "seed": seed,
         "inner_auroc": inner,
     }  # fmt: skip
     return pd.DataFrame(rows | {name: values[test] for name, values in covariates.items()})
+
+
+def _parted(
+    rows: np.ndarray, y: np.ndarray, patient: np.ndarray, share: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows without a share of their patients, and those."""
+    part = three_way(patient[rows], y[rows], fractions=(1 - share, share, 0.0), seed=seed)
+    return rows[part == "train"], rows[part == "validation"]
+
+
+def at_training_prevalence(p: np.ndarray, loss: str, prevalence: float) -> np.ndarray:
+    """Probabilities (n,) of a network with the class weights of its loss taken out.
+
+    A weighted loss is that of another prevalence: one half where classes weigh n/(2 n_c), the odds times
+    alpha/(1 - alpha) for focal loss, whose gamma, which draws probabilities towards one half, stays in.
+    """
+    weighted = prevalence * ALPHA / (prevalence * ALPHA + (1 - prevalence) * (1 - ALPHA))
+    return correct(p, prevalence, weighted if loss == "focal" else 0.5)
 
 
 def _say(line: str) -> None:
@@ -289,8 +324,12 @@ def _show(run: Run, config: Config, data: Labelled, table: pd.DataFrame, design:
     evidence.table_one(run, data)
     tested = len(set(table["case_id"]))
     evidence.flow(run, read, data, [("tested", tested)])
-    found = evidence.performance(run, table, SELECTED, n_boot=config.n_boot, seed=config.seed)
-    evidence.curves(run, table, found, SELECTED, n=min(config.n_boot, 500), seed=config.seed)
+    found = evidence.performance(
+        run, table, SELECTED, n_boot=config.n_boot, seed=config.seed, within_folds=True
+    )
+    evidence.curves(
+        run, table, found, SELECTED, n=min(config.n_boot, 500), seed=config.seed, within_folds=True
+    )
     evidence.forest(run, found, SELECTED)
     evidence.league(run, found)
     _league_table(run, found)
@@ -303,7 +342,7 @@ def _show(run: Run, config: Config, data: Labelled, table: pd.DataFrame, design:
     )
     against = evidence.comparisons(
         run, table, _against_floors(table, config), title="Do the embeddings add anything?", seed=config.seed,
-        n_boot=config.n_boot,
+        n_boot=config.n_boot, within_folds=True,
     )  # fmt: skip
     _verdict(run, found, tests, against)
     listed = [evidence.paragraph(__doc__, start) for start in ("Methods", "Comparison")]
@@ -407,8 +446,9 @@ def _case_tests(run: Run, table: pd.DataFrame, first: str, others: Sequence[str]
     """One split: paired DeLong over the test cases."""
     made = []
     for other in others:
-        (a, b), y, patient = evidence.matched(table, (first, other))
-        made.append(delong_paired(y, a[0], b[0], cluster=patient))
+        m = evidence.matched(table, (first, other))
+        a, b = m.scores
+        made.append(delong_paired(m.y, a[0], b[0], cluster=m.patient))
     adjusted = holm([c.p for c in made])
     rows = [
         [other, c.difference, f"{c.low:.3f} to {c.high:.3f}", p]

@@ -19,7 +19,7 @@ Design after the published system that paired RAD-DINO with a perceptron (542 an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,10 +32,12 @@ from radfoundry.adapt.fits import Fit, processes
 from radfoundry.adapt.mlp import BalancedEpochMLP
 from radfoundry.adapt.prior import AtTrainingPrevalence
 from radfoundry.audit import audit
+from radfoundry.audit.evidence import tested_rows
 from radfoundry.errors import InputError
 from radfoundry.predictions import is_survival, read_predictions
 from radfoundry.splits import Fold
 from radfoundry.studies import evidence, inputs
+from radfoundry.studies.covariate_head import CovariateHead
 from radfoundry.studies.inputs import Labelled
 from radfoundry.studies.options import Options
 from radfoundry.studies.run import Run, command_line
@@ -83,17 +85,20 @@ def run(config: Config) -> Path:
         folds, design = inputs.resamples(development, config.design, repeats=config.repeats, seed=config.seed)
         run.log(f"design: {design}")
         table = _predict(run, config, development, external, features, folds)
-        repeats = sorted(set(table["repeat"]))
-        table = pd.concat([table, *_theirs(config, development, repeats)], ignore_index=True)
-        run.write_predictions(table)
         headline = f"{config.encoder} + MLP"
+        ours = table[(table["model"] == headline) & (table["split"] == "test")]
+        theirs = _theirs(config, development, sorted(set(ours["repeat"])), set(ours["case_id"]))
+        for path, one in zip(config.compare, theirs):
+            _say_matched(run, path, one, ours["case_id"].nunique())
+        _refuse_namesakes([table, *theirs])
+        table = pd.concat([table, *theirs], ignore_index=True)
+        run.write_predictions(table)
         _show(run, config, development, external, table, headline, design, len(cohort))
-        score = table[(table["model"] == headline) & (table["split"] == "test")]
         evidence.audit_section(
             run,
             audit(
                 development.cohort, development.target, embeddings=vectors, folds=folds, n_perm=config.n_perm,
-                n_boot=min(config.n_boot, 1000), seed=config.seed, score=evidence.pooled(score),
+                n_boot=min(config.n_boot, 1000), seed=config.seed, score=ours,
             ),
         )  # fmt: skip
         run.model_card(_card(config, development, design))
@@ -154,9 +159,10 @@ def _features(
     }
     if twin in blocks:
         features["random twin + MLP"] = (np.vstack(blocks[twin]), _mlp(config))
-    tabular, used = inputs.metadata([d.cohort for d in kept])
-    if used:
-        features[f"{', '.join(used)} alone"] = (np.vstack(tabular), "logistic")
+    tabular = inputs.metadata([d.cohort for d in kept])
+    if tabular.names:
+        head = CovariateHead(tabular.numeric, seed=config.seed)
+        features[f"{', '.join(tabular.names)} alone"] = (tabular.values, head)
     return features, {n: v[0] for n, v in vectors.items()}, kept[0], kept[1] if len(kept) > 1 else None
 
 
@@ -199,31 +205,92 @@ def _predict(
     return pd.concat([t.assign(split=split) for t, split in zip(made, parts_of)], ignore_index=True)
 
 
-def _theirs(config: Config, development: Labelled, repeats: Sequence[int]) -> list[pd.DataFrame]:
-    """Other models' predictions for our cases, with our labels and patients; the same in every repeat."""
-    tables = []
+def _theirs(
+    config: Config, development: Labelled, repeats: Sequence[int], tested: Collection[str] | None = None
+) -> list[pd.DataFrame]:
+    """Other models' predictions for our cases, with our labels and patients; one table a file.
+
+    Rows of their split train or validation are left out: their model knows those cases. One score a case
+    stands in each of our repeats; as many repeats as ours are taken one by one.
+    tested: the cases that our models are tested on; all of `development` by default.
+    """
     ours = pd.DataFrame(
         {"case_id": development.case_id, "patient_id": development.patient, "y_true": development.y}
     )
+    ours = ours if tested is None else ours[ours["case_id"].isin(tested)]
+    tables = []
     for path in config.compare:
-        table = read_predictions(path)
-        if "target" in table and development.target in set(table["target"]):
-            table = table[table["target"] == development.target]
-        timed = is_survival(table)
-        if timed.all():
-            raise InputError(
-                f"{path}: its rows predict a time to an event, not {development.target}. Give scores of the "
-                "label"
-            )
-        table = table[~timed]
-        joined = ours.merge(table[["case_id", "score", "model"]].astype({"case_id": str}), on="case_id")
+        scored = _scored(path, development)
+        joined = ours.merge(scored[["case_id", "score", "model", "resample"]], on="case_id")
         if joined.empty:
             raise InputError(
-                f"{path}: no case_id of {development.cohort.name} occurs in it. Use the same case ids"
+                f"{path}: no tested case_id of {development.cohort.name} occurs in it. Use the same case ids"
             )
         joined = joined.assign(target=development.target, split="test", fold=0, seed=config.seed)
-        tables += [joined.assign(repeat=repeat) for repeat in repeats]
+        made = [_by_repeat(path, rows, repeats) for _, rows in joined.groupby("model", sort=False)]
+        tables.append(pd.concat(made, ignore_index=True).drop(columns="resample"))
     return tables
+
+
+def _scored(path: Path, development: Labelled) -> pd.DataFrame:
+    """Rows of another prediction table that can be compared: of our target, two classes, not trained on."""
+    table = read_predictions(path)
+    if "target" in table and development.target in set(table["target"]):
+        table = table[table["target"] == development.target]
+    timed = is_survival(table)
+    if timed.all():
+        raise InputError(
+            f"{path}: its rows predict a time to an event, not {development.target}. Give scores of the label"
+        )
+    table = table[~timed]
+    if "score" not in table or table["score"].isna().any():
+        raise InputError(f"{path}: no column 'score' for the two classes of {development.target}. Add it")
+    kept = tested_rows(table)
+    if kept.empty:
+        raise InputError(
+            f"{path}: all of its {len(table)} rows are of split train or validation, cases that its model "
+            "knows. Give predictions of test cases"
+        )
+    keys = [c for c in ("repeat", "seed") if c in kept]
+    resample = kept.groupby(keys, dropna=False).ngroup() if keys else 0
+    kept = kept.assign(case_id=kept["case_id"].astype(str), resample=resample)
+    if kept.duplicated(["case_id", "model", "resample"]).any():
+        raise InputError(
+            f"{path}: several scores of one model for one case, in different parts of column 'split'. Keep "
+            "the rows of one test part"
+        )
+    return kept
+
+
+def _by_repeat(path: Path, rows: pd.DataFrame, repeats: Sequence[int]) -> pd.DataFrame:
+    """One model's rows in each of our repeats; InputError where theirs are several, and not as many."""
+    found = sorted(set(rows["resample"]))
+    if len(found) == 1:
+        return pd.concat([rows.assign(repeat=repeat) for repeat in repeats], ignore_index=True)
+    if len(found) != len(repeats):
+        raise InputError(
+            f"{path}: {len(found)} repeats of each case against {len(repeats)} here, and an AUC is the mean "
+            "over repeats. Keep one score a case, or as many repeats as this study has (--repeats)"
+        )
+    return rows.assign(repeat=rows["resample"].map(dict(zip(found, repeats))))
+
+
+def _refuse_namesakes(tables: Sequence[pd.DataFrame]) -> None:
+    """InputError where a model of one table has the name of one of another."""
+    names = [str(name) for table in tables for name in dict.fromkeys(table["model"])]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"--compare: two models are called {twice[0]!r}. Rename one in its column 'model'")
+
+
+def _say_matched(run: Run, path: Path, table: pd.DataFrame, tested: int) -> None:
+    """How many of our tested cases another table scores: on the page where some are missing."""
+    for model, rows in table.groupby("model", sort=False):
+        n = rows["case_id"].nunique()
+        text = f"{model} ({path.name}) has scores for {n} of the {tested} tested cases"
+        run.log(text)
+        if n < tested:
+            run.note(f"{text}; it is compared on those.")
 
 
 def _show(

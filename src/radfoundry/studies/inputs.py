@@ -15,6 +15,8 @@ import pandas as pd
 from radfoundry import encoders
 from radfoundry.adapt.fits import Fits
 from radfoundry.audit import baselines
+from radfoundry.audit.covariates import Covariates
+from radfoundry.audit.covariates import read as read_covariates
 from radfoundry.cohort import Cohort, read_cohort
 from radfoundry.datasets import phantoms
 from radfoundry.errors import InputError, InputMismatch, NotEnoughData, RadfoundryError
@@ -150,10 +152,10 @@ def embed(run: Run, cohorts: Sequence[Cohort], name: str, options: Options) -> l
     main = not baselines.is_control(name)
     encoder = encoders.load(
         name,
-        weights=options.weights if main else None,
+        weights=options.weights_of(name),
         revision=options.revision if main else None,
         device=options.device,
-        precision=options.precision,
+        precision=options.precision if main else "auto",  # a control has no engine but its own
         accept_licences=options.accept_licence,
         seed=options.seed,
     )
@@ -216,8 +218,12 @@ def matrix(cohort: Cohort, found: Embeddings) -> np.ndarray:
     return np.hstack([baselines.align(cohort, part) for part in parts]).astype(np.float32)
 
 
-def metadata(cohorts: Sequence[Cohort]) -> tuple[list[np.ndarray], list[str]]:
-    """Age, sex, view, site and scanner as numbers, encoded alike for all cohorts; empty when none varies."""
+def metadata(cohorts: Sequence[Cohort]) -> Covariates:
+    """Age, sex, view, site and scanner of all cohorts, stacked, as they are; no column when none varies.
+
+    A level has the same code in every cohort. Nothing is learned of the rows here: `CovariateHead`
+    standardises and merges rare levels by the training rows of each fit.
+    """
     wanted = ("age", "sex", "view", "site", "scanner")
     first = cohorts[0].table
     used = [
@@ -225,18 +231,8 @@ def metadata(cohorts: Sequence[Cohort]) -> tuple[list[np.ndarray], list[str]]:
         for c in wanted
         if all(c in cohort.table for cohort in cohorts) and first[c].nunique(dropna=False) > 1
     ]
-    if not used:
-        return [], []
     stacked = pd.concat([cohort.table[used] for cohort in cohorts], ignore_index=True)
-    whole = Cohort(
-        table=stacked.assign(case_id=[str(i) for i in range(len(stacked))]),
-        root=cohorts[0].root,
-        name="stacked",
-        meta={},
-        notes=(),
-    )
-    x, _ = baselines.metadata_features(whole, used)
-    return np.split(x, np.cumsum([len(c) for c in cohorts])[:-1]), used
+    return read_covariates(stacked, used)
 
 
 def covariates(cohort: Cohort) -> Mapping[str, np.ndarray]:

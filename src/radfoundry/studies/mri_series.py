@@ -43,6 +43,7 @@ from radfoundry.series.classify import Classified, Classifier, in_batches
 from radfoundry.series.examples import labelled, read_labels
 from radfoundry.series.find import Series, find
 from radfoundry.series.header import SeriesHeader
+from radfoundry.series.origin import without_name
 from radfoundry.series.pixels import Pixels, read_pixels
 from radfoundry.series.tags import TagList, load_tags, read_header
 from radfoundry.series.towers import ImageTower, build
@@ -61,7 +62,7 @@ HIDDEN: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class Config:
-    """Options of the study; without --series it runs on generated studies of four vendors."""
+    """Options of the study; without --series it runs on generated studies of seven vendors."""
 
     series: Path | None = None
     """Folder of DICOM series to judge on; phantoms when absent."""
@@ -157,6 +158,7 @@ def _judge(
             )
             found = in_batches(series, _reading(bare), classifier)
             rows = [truth[item.series.uid, item.series.study] for item in found]
+            found = [_without_folder(item) for item in found]
             arms[way, hidden] = assess(
                 found,
                 [label for label, _ in rows],
@@ -167,6 +169,13 @@ def _judge(
             if way == "all" and not names:
                 kept, answers = found, rows
     return Judged(arms, ("all", "header as it is"), kept, [a for a, _ in answers], [b for _, b in answers])
+
+
+def _without_folder(item: Classified) -> Classified:
+    """What the run folder may hold of a series: a pseudonym and its number, no folder and no UID."""
+    one = item.series
+    number = "without number" if one.number is None else one.number
+    return without_name(item, f"{one.subject}, series {number}")
 
 
 def _reading(headers: dict[tuple[str, str], SeriesHeader]) -> Callable[[Series], SeriesHeader]:

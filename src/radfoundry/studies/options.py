@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from radfoundry.errors import InputError
+from radfoundry.errors import InputError, WeightsError
 
 Design = Literal["auto", "split", "holdout", "cv"]
 
@@ -37,8 +38,8 @@ class Options:
     """cpu, cuda, cuda:N or mps."""
     precision: str = "auto"
     """auto, fp32, bf16 or openvino."""
-    weights: Path | None = None
-    """Local weights of the encoder."""
+    weights: tuple[str, ...] = ()
+    """Local weights: a path for the encoder that is not packaged; NAME=FILE for each of several."""
     revision: str | None = None
     """Branch, tag or commit of the weights."""
     accept_licence: tuple[str, ...] = ()
@@ -57,10 +58,74 @@ class Options:
         """Where small networks train: the GPU where one was asked for, else the CPU."""
         return self.device if self.device.startswith(("cuda", "mps")) else "cpu"
 
+    def weights_of(self, name: str) -> Path | None:
+        """Local weights of one encoder of the study; None for those that load their own."""
+        asked = getattr(self, "encoder", ())
+        return local_weights((asked,) if isinstance(asked, str) else asked, self.weights).get(name)
+
     def check(self) -> None:
-        """InputError for a number out of its range: before anything is read, drawn or trained."""
+        """InputError for a number out of its range: before anything is read, drawn or trained.
+
+        Raises what `local_weights` raises too.
+        """
+        self.weights_of("")
         smallest = {"repeats": 1, "seeds": 1, "cases": 1, "n_boot": 1, "n_perm": 1, "jobs": 0, "effect": 0}
         for name, least in smallest.items():
             if getattr(self, name, least) < least:
                 option = name.replace("_", "-")
                 raise InputError(f"--{option} must be at least {least}, not {getattr(self, name)}")
+
+
+def local_weights(encoders: Sequence[str], given: Sequence[str]) -> dict[str, Path]:
+    """Which encoder loads which of the files of `--weights`; no file is ever offered to two of them.
+
+    encoders: their names. given: one bare path, for the only encoder that is neither packaged nor a control;
+    or NAME=FILE for each that has a file, a packaged one too. Raises InputError where it is not clear which
+    file is whose, UnknownName for an encoder that does not exist, WeightsError for a missing file.
+    """
+    from radfoundry.audit.baselines import is_control
+    from radfoundry.registry import nearest
+
+    if not given:
+        return {}
+    trained = [name for name in dict.fromkeys(encoders) if not is_control(name)]
+    found: dict[str, Path] = {}
+    for word in given:
+        name = next((n for n in trained if word.startswith(f"{n}=")), None)
+        file = word if name is None else word.removeprefix(f"{name}=")
+        if name is None and "=" in word and not Path(word).expanduser().exists():
+            asked = word.partition("=")[0]
+            known = f"{nearest(asked, trained)} They are: {', '.join(trained) or 'none'}"
+            raise InputError(f"--weights {word}: {asked!r} is no trained encoder of --encoder.{known}")
+        name = name or _owner(word, trained, alone=len(given) == 1)
+        if name in found:
+            raise InputError(f"--weights: {name} has two files. Give one")
+        if not file or not Path(file).expanduser().exists():
+            raise WeightsError(f"--weights {word}: no file or folder {file!r} for {name}. Check the path")
+        found[name] = Path(file)
+    return found
+
+
+def _owner(path: str, trained: Sequence[str], *, alone: bool) -> str:
+    """The only encoder that a bare path can be meant for."""
+    own = [name for name in trained if not _packaged(name)]
+    if len(own) == 1 and alone:
+        return own[0]
+    if own:
+        entries = " ".join(f"{name}=FILE" for name in own)
+        raise InputError(f"--weights {path}: of which encoder? Name it: --weights {entries}")
+    if trained:
+        raise InputError(
+            f"--weights {path}: {', '.join(trained)} comes with its weights. To load others in their place, "
+            f"say so: --weights {trained[0]}={path}"
+        )
+    raise InputError(f"--weights {path}: no encoder of --encoder has weights. Leave it out")
+
+
+def _packaged(name: str) -> bool:
+    """Whether an encoder's id says where its weights lie on this machine."""
+    from radfoundry import encoders
+
+    if name.startswith(("local:", "hf-hub:")):
+        return name.startswith("local:")
+    return encoders.card(name).source.startswith("package:")

@@ -15,8 +15,9 @@ and the probability that the goal is reached within ten times the largest size m
 is forecast.
 
 Comparators. Raw pixels on the same subsets: an encoder is worth its name where it needs fewer labels than
-they do. The tool back-tests itself on these data: it fits the small sizes alone and compares with what the
-larger ones showed.
+they do. Ahead of them is one whose gap at the largest size has an interval above 0, with the luck of test
+patients, subsets and pool in it. The tool back-tests itself on these data: it fits the small sizes alone
+and compares with what the larger ones showed.
 
 Design after a published analysis of chest-radiograph encoders, which fitted a power law to 50 positives or
 fewer (arXiv 2510.11553), with what it left out added: intervals, other curves, back-test, cost, a stopping
@@ -41,10 +42,11 @@ from radfoundry.cohort import Cohort
 from radfoundry.errors import InputError
 from radfoundry.plan.back_test import BackTest, back_test
 from radfoundry.plan.forecast import Forecast, Scale, check_goal, count, forecast
+from radfoundry.plan.gap import gap
 from radfoundry.plan.learning_curve import Plan, measure, slope_against_final, split_rows
 from radfoundry.plan.measured import Measured, chance_of
 from radfoundry.plan.ranges import RANGES, check_ranges
-from radfoundry.plan.worth import cost, next_labels
+from radfoundry.plan.worth import check_mix, cost, next_labels
 from radfoundry.report import curve_figures
 from radfoundry.splits import Fold, kfold
 from radfoundry.studies import evidence, inputs
@@ -108,6 +110,7 @@ class Config(Options):
         if self.target and self.targets:
             raise InputError("give --target or --targets, not both")
         check_ranges(**{name: getattr(self, name) for name in RANGES if hasattr(self, name)})
+        check_mix(self.prevalence, self.negatives)
 
 
 @dataclass(frozen=True)
@@ -235,24 +238,23 @@ def line(f: Forecast) -> curve_figures.Line:
     low, high = np.quantile(m.values, [0.05, 0.95], axis=0)
     points = pd.DataFrame({"n": m.n, "value": m.mean, "low": low, "high": high})
     band = f.band if f.usable else f.band.iloc[:0]
-    return curve_figures.Line(points, band, float(m.n[-1]))
+    return curve_figures.Line(points, band, float(m.n[-1]), m.chance)
 
 
 def _drawings(run: Run, config: Config, answers: list[_Answer]) -> None:
     panels: dict[str, dict[str, curve_figures.Line]] = {}
     for a in answers:
         panels.setdefault(a.measured.target, {})[a.measured.name] = line(a.forecast)
-    chance = answers[0].measured.chance
     caption = (
         "Points: means over repeats, bars 5 to 95 % of the repeats. Band: 90 %, for new patients. "
         "Dashed: beyond what was measured."
     )
     for index, (target, lines) in enumerate(panels.items()):
-        drawn = curve_figures.learning_curve(lines, config.goal, metric=config.metric, chance=chance)
+        drawn = curve_figures.learning_curve(lines, config.goal, metric=config.metric)
         name = "learning_curve" + (f"-{index + 1}" if index else "")
         run.save_figure(name, *drawn, title=f"Learning curve, {target}", caption=caption)
     if len(panels) > 1:
-        drawn = curve_figures.small_multiples(panels, config.goal, metric=config.metric, chance=chance)
+        drawn = curve_figures.small_multiples(panels, config.goal, metric=config.metric)
         run.save_figure("curves_by_label", *drawn, title="Learning curves by label", caption=caption)
 
 
@@ -260,22 +262,26 @@ def _table(run: Run, config: Config, answers: list[_Answer]) -> None:
     rows = []
     for a in answers:
         f, m = a.forecast, a.measured
-        needed = cost(f.named, a.prevalence, price=config.price, have=float(m.n[-1])) if f.usable else None
+        needed = cost(
+            f.named, a.prevalence, negatives=m.negatives, price=config.price, have=float(m.n[-1])
+        ) if f.usable else None  # fmt: skip
         rows.append([
             m.target, m.name, f"{m.mean[-1]:.3f} at {m.n[-1]:g}", f.verdict, count(f.named),
-            f.interval, f.probability,
+            f.interval, f.probability, a.prevalence,
             "–" if needed is None else f"{needed.cases:,.0f} ({needed.low:,.0f} to {needed.high:,.0f})",
+            "–" if needed is None or not needed.cases else needed.binds,
             None if needed is None or needed.budget is None else round(needed.budget),
         ])  # fmt: skip
     run.set_section("samples_needed", {
         "kind": "table", "title": f"Positives needed for {config.metric} {config.goal:g}",
         "columns": ["label", "features", "measured", "verdict", "positives needed", "90 % interval",
-                    "P(within horizon)", "further cases to label", "budget"],
+                    "P(within horizon)", "prevalence", "further cases to label", "found last", "budget"],
         "rows": rows,
         "caption": f"Horizon: {config.horizon:g} times the largest size. Unbounded: the lower limit of the "
-        "curve never reaches the goal within the horizon. Further cases: to screen and label until the "
-        f"positives that are missing are found, at a prevalence of {answers[0].prevalence:.3f}"
-        + ("." if config.price is None else f", {config.price:g} each."),
+        "curve never reaches the goal within the horizon. Further cases: to screen and label, at the "
+        "prevalence beside them, until the missing positives are found and "
+        f"{config.negatives:g} negatives for each; found last: the class that decides the number"
+        + ("." if config.price is None else f". Budget: {config.price:g} a case."),
     })  # fmt: skip
 
 
@@ -333,7 +339,7 @@ def _back_tests(run: Run, config: Config, answers: list[_Answer]) -> None:
 
 
 def _labels_to_come(run: Run, config: Config, answers: list[_Answer]) -> None:
-    found = [(a, next_labels(a.forecast, prevalence=config.prevalence, worth=config.worth)) for a in answers]
+    found = [(a, next_labels(a.forecast, prevalence=a.prevalence, worth=config.worth)) for a in answers]
     rows: list[list[Any]] = [
         [a.measured.target, a.measured.name, f"{g.n:g}", f"{g.positives:.3g}", g.gain,
          f"{g.low:.4f} to {g.high:.4f}", "stop" if g.stop else "go on"]
@@ -345,8 +351,9 @@ def _labels_to_come(run: Run, config: Config, answers: list[_Answer]) -> None:
             "columns": ["label", "features", "positives now", "positives more", "gain", "90 % interval",
                         "advice"],
             "rows": rows,
-            "caption": f"Stop: even the upper limit of the gain lies below {config.worth:g} "
-            "for ten positives (--worth).",
+            "caption": "Of ten cases as they come, at the prevalence of the table above, so many positives "
+            f"find their {config.negatives:g} negatives. Stop: even the upper limit of the gain lies below "
+            f"{config.worth:g} for ten positives (--worth).",
         })  # fmt: skip
 
 
@@ -396,7 +403,7 @@ def _verdict(
         words.append(best.forecast.sentence)
         plain = next((a for a in own if a.measured.name == "raw-pixels" and a is not best), None)
         if plain is not None:
-            words.append(_against(best, plain))
+            words.append(_against(best, plain, sum(a is not plain for a in trained)))
         value = _estimates(best)[0]
         floor = _estimates(plain)[0] if plain else _chance(best, value)
         items.append((f"{config.metric.upper() if config.metric == 'auroc' else config.metric}, {target}, "
@@ -424,16 +431,21 @@ def _rank(a: _Answer) -> tuple[float, float]:
     return (a.forecast.probability if a.forecast.usable else -1.0), float(a.measured.mean[-1])
 
 
-def _against(best: _Answer, plain: _Answer) -> str:
-    """Whether the encoder is ahead of raw pixels at the largest size: repeats are paired by their subsets."""
-    gap = best.measured.values[:, -1] - plain.measured.values[:, -1]
-    size, name = f"{best.measured.n[-1]:g}", best.measured.name
-    if gap.mean() <= 2 * gap.std(ddof=1) / math.sqrt(len(gap)):
-        return (
-            f"With {size} positives {name} is not ahead of raw pixels ({gap.mean():+.3f} on the same "
-            "subsets)."
-        )
-    return f"With {size} positives it is ahead of raw pixels by {gap.mean():.3f} on the same subsets."
+def _against(best: _Answer, plain: _Answer, among: int = 1) -> str:
+    """Whether the encoder is ahead of raw pixels at the largest size, by `plan.gap`.
+
+    among: how many encoders it was the best of; the intervals of all of them hold jointly (Bonferroni).
+    """
+    found = gap(best.measured, plain.measured, level=1 - 0.05 / among)
+    size, name, by = f"{best.measured.n[-1]:g}", best.measured.name, f"{found.value:+.3f}"
+    if found.note:
+        return f"With {size} positives {name} minus raw pixels is {by}; {found.note}."
+    joint = "" if among == 1 else f", joint over {among} encoders"
+    words = f"{by}, 95% CI {found.low:+.3f} to {found.high:+.3f}{joint}"
+    if found.low > 0:
+        return f"With {size} positives {name} is ahead of raw pixels ({words})."
+    behind = "behind" if found.high < 0 else "not ahead of"
+    return f"With {size} positives {name} is {behind} raw pixels ({words})."
 
 
 def _audit(

@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 
 from radfoundry.report import series_figures
+from radfoundry.series.labels import parted
 from radfoundry.series.model import SeriesModel
+from radfoundry.series.origin import LEGIBLE, unshown
 from radfoundry.series.rules import explain
 from radfoundry.studies.draft_sections import words
 from radfoundry.studies.evidence import paragraph
@@ -215,11 +217,14 @@ def _errors(run: Run, judged: Judged) -> None:
             if verdict.confidence is None
             else f" ({verdict.confidence:.2f}{', unsure' if verdict.unsure else ''})"
         )
-        pictures.append(item.thumbnail if item.thumbnail is not None else np.zeros((96, 96), np.uint8))
+        hidden = unshown(item.header, verdict) or LEGIBLE.get(parted(truth)[1], "")
+        shown = None if hidden else item.thumbnail
+        pictures.append(shown if shown is not None else np.zeros((96, 96), np.uint8))
+        said = f"{', '.join(explain(item.header))}. {'; '.join(verdict.trace)}"
         captions.append(
             {
                 "title": f"{truth}, called {verdict.label}{sure}",
-                "text": f"{', '.join(explain(item.header))}. {'; '.join(verdict.trace)}",
+                "text": said + (f". Picture not shown: {hidden}; it may name a patient" if hidden else ""),
                 "tag": "confident error" if (verdict.confidence or 0) > 0.9 else "error",
             }
         )

@@ -1,0 +1,36 @@
+"""The engine asked for the encoder of a study is not asked of its controls, which have none but torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from radfoundry.cohort import read_cohort
+from radfoundry.encoders.nets.mobilenet import MobileNetV2
+from radfoundry.errors import RadfoundryError
+from radfoundry.studies import ila_vs_atelectasis, inputs
+from radfoundry.studies.run import Run
+
+
+def test_controls_run_whatever_precision_the_encoder_runs_in(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("a", "b"):
+        Image.fromarray(rng.integers(0, 256, (64, 64), dtype=np.uint8)).save(tmp_path / f"{name}.png")
+    (tmp_path / "cohort.yaml").write_text("modality: CR\n")
+    (tmp_path / "cohort.csv").write_text("case_id,image\na,a.png\nb,b.png\n")
+    cohort = read_cohort(tmp_path / "cohort.csv")
+    torch.save(MobileNetV2().state_dict(), tmp_path / "own.pt")
+    config = ila_vs_atelectasis.Config(
+        store=tmp_path / "store", encoder="mobilenet-v2", weights=(str(tmp_path / "own.pt"),),
+        precision="openvino",
+    )  # fmt: skip
+    with Run(tmp_path / "run", command="study", config=config, seed=0, title="controls") as run:
+        for name in ("random:mobilenet-v2", "raw-pixels", "random-projection"):
+            (found,) = inputs.embed(run, [cohort], name, config)
+            assert len(found.vectors) == 2
+        with pytest.raises(RadfoundryError, match="runs in torch"):  # what was asked of the encoder stands
+            inputs.embed(run, [cohort], "mobilenet-v2", config)
