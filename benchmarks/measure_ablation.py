@@ -41,9 +41,10 @@ def fmcib(work: Path) -> list[Path]:
         vectors.insert(0, "case_id", table[named].astype(str))
         vectors.to_parquet(work / f"{_file(name)}.parquet", index=False)
     first = tables["FMCIB"]
-    # The package does not state what its stage codes mean. Of the 421, two have T stage 5, three N stage 4 and
-    # four M stage 3 (overall stage IIIa or IIIb, by the same table). They stay in, as the numbers that the table
-    # holds: T stage 5 counts as T3 or more in the target t3, and all three stand among the clinical variables.
+    # The package does not state what its stage codes mean. Of the 421, two have T stage 5, three N stage 4
+    # and four M stage 3 (overall stage IIIa or IIIb, by the same table). They stay in, as the numbers that
+    # the table holds: T stage 5 counts as T3 or more in the target t3, all three are among the clinical
+    # variables.
     cohort = pd.DataFrame({
         "case_id": first["PatientID"], "age": first["age"], "sex": first["gender"],
         "t_stage": first["clinical.T.Stage"], "n_stage": first["Clinical.N.Stage"],

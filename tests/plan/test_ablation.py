@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -22,7 +21,6 @@ from radfoundry.plan.ablation import Cases, ablate, areas, inner_folds, labels_o
 from radfoundry.plan.grid import Cell, FeatureSpec, Grid, grid_from, matching, read_grid
 from radfoundry.plan.parts import Part, plain_pipeline
 from radfoundry.splits import Fold, kfold
-from radfoundry.studies import ablation as study
 
 
 def made(n: int = 80, p: int = 300, *, signal: float = 1.0, seed: int = 0, per: int = 1) -> Cases:
@@ -418,76 +416,6 @@ def test_a_control_at_chance_holds_and_one_that_works_is_named(strong: tuple) ->
     for kind in (verdicts.SHUFFLED, "control"):
         judged = verdicts.at_chance(below, kind)
         assert not judged.held and "below it" in judged.sentence and "leak" in judged.sentence
-
-
-@pytest.fixture(scope="module")
-def judged() -> dict[str, verdicts.Control]:
-    """Controls of two sets, one of which knows nothing and one much; and the volume."""
-    rng = np.random.default_rng(0)
-    y, who = (np.arange(120) % 3 == 0).astype(int), np.arange(120).astype(str)
-    signal = {
-        "blind": 0.0,
-        "its scramble": 1.2,
-        "strong": 1.8,
-        "its twin": 0.7,
-        "its noise": 0.0,
-        "size": 0.8,
-    }
-    matrices = {name: (rng.normal(size=(120, 5)) + s * y[:, None]).astype(np.float32)
-                for name, s in signal.items()}  # fmt: skip
-    spec = {
-        "blind": FeatureSpec(),
-        "its scramble": FeatureSpec(role="control", of="blind"),
-        "strong": FeatureSpec(),
-        "its twin": FeatureSpec(role="control", of="strong"),
-        "its noise": FeatureSpec(role="control", of="strong"),
-        "size": FeatureSpec(role="volume"),
-    }
-    grid = Grid(spec, {"classifier": ("lda",)}, repeats=2, folds=4, inner=2, shuffled_labels=False)
-    cases = Cases(y, who, who, matrices)
-    result = ablate(cases, grid, log=lambda _: None)
-    found = verdicts.controls(grid, verdicts.chosen_sets(result, grid), result, cases)
-    return {f"{c.name} {i}" if c.name == "size" else c.name: c for i, c in enumerate(found)}
-
-
-def test_a_control_above_chance_is_never_passed_over(judged: dict[str, verdicts.Control]) -> None:
-    scramble, twin, noise = (judged[n] for n in ("its scramble", "its twin", "its noise"))
-    assert scramble.result == "did not hold" and not scramble.at_chance
-    assert "its scramble: above chance" in scramble.sentence and "blind" in scramble.sentence
-    assert twin.held and not twin.at_chance and "its twin is itself above chance (AUC" in twin.sentence
-    assert noise.held and noise.at_chance and "chance" not in noise.sentence
-    # Two controls of one set are judged jointly, as those of shuffled labels are.
-    assert twin.estimate.level == noise.estimate.level == pytest.approx(0.975)
-    assert scramble.estimate.level == 0.95 and "joint over 2 such controls" in twin.sentence
-    volume = {c.result: c for n, c in judged.items() if n.startswith("size")}
-    assert set(volume) == {"held", "did not hold"} and not volume["held"].at_chance
-
-
-def test_a_control_below_chance_is_said_to_be(strong: tuple) -> None:
-    cases, grid, result = strong
-    made_, noise = (
-        verdicts.chosen_inside(result, verdicts.main_cells(result, grid, n), n) for n in ("made", "noise")
-    )
-    below = replace(noise, folds=noise.folds.assign(auroc=0.2 + noise.folds["auroc"] / 100))
-    for original, result_ in ((made_, "held"), (noise, "says nothing")):
-        found = verdicts.against_original(original, below, cases, "x")
-        assert found.result == result_ and "noise is itself below chance (AUC 0.2" in found.sentence
-
-
-def test_the_page_warns_of_every_control_that_is_not_at_chance(judged: dict[str, verdicts.Control]) -> None:
-    told: dict[str, list] = {"notes": [], "rows": []}
-    page = SimpleNamespace(
-        add_estimates=lambda _: None,
-        note=told["notes"].append,
-        section=lambda *_, rows, **__: told["rows"].extend(rows),
-    )
-    study._show_controls(page, list(judged.values()))  # type: ignore[arg-type]
-    assert len(told["rows"]) == len(judged) == 5
-    warned = {c.sentence for c in judged.values() if c.name != "its noise"}
-    assert set(told["notes"]) == warned and len(warned) == 4
-    headline, _ = study._verdict(Grid({"blind": FeatureSpec()}), {}, [], list(judged.values()))
-    assert "1 of 3 negative controls did not hold: its scramble." in headline
-    assert "Its twin held, but is not itself at chance." in headline and "noise" not in headline
 
 
 def test_controls_of_shuffled_labels_are_judged_jointly(strong: tuple) -> None:

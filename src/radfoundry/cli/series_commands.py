@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from radfoundry.cli.series import Classify, Evaluate, Organise, Sorting, Train
+    from radfoundry.series.assess import Assessment
     from radfoundry.series.classify import Classified
+    from radfoundry.series.corrections import Correction
     from radfoundry.series.find import Found, Series
     from radfoundry.series.header import SeriesHeader
     from radfoundry.series.labels import Labels
@@ -47,7 +49,7 @@ def classify(args: Classify) -> int:
         found = classify_found(there.series, model, pixels=args.pixels, tags=tags, progress=bars("series"))
     seconds = time.perf_counter() - start
     if args.hide_origin:
-        pass
+        found = [without_name(item) for item in found]
     table = _table(found, known)
     if args.out is not None:
         write(table, args.out)
@@ -176,6 +178,11 @@ def evaluate(args: Evaluate) -> int:
             )
         )
         return 0
+    _print_assessment(result)
+    return 0
+
+
+def _print_assessment(result: Assessment) -> None:
     import pandas as pd
 
     print("\n".join(str(e) for e in result.estimates if e.subgroup is None))
@@ -184,7 +191,6 @@ def evaluate(args: Evaluate) -> int:
     for row in result.errors.itertuples():
         sure = "no probability" if pd.isna(row.confidence) else f"{row.confidence:.2f}"
         print(f"\n{row.where}: {row.truth}, called {row.verdict} ({sure}); {row.trace}")
-    return 0
 
 
 COVERAGES = (0.5, 0.75, 0.9, 1.0)
@@ -214,9 +220,6 @@ def organise(args: Organise) -> int:
     from radfoundry.series import organise as trees
     from radfoundry.series.classify import classify_found
     from radfoundry.series.find import survey, unique_ids
-    from radfoundry.series.origin import hidden_uid, unshown
-    from radfoundry.series.rules import explain
-    from radfoundry.series.sheet import write_sheet
 
     trees.refuse_overlap(args.out, args.dir)
     if args.layout == "sheet":
@@ -242,21 +245,8 @@ def organise(args: Organise) -> int:
         verdicts = corrections.apply([item.verdict for item in found], fixed, ids)
         index = _placed(args, series, verdicts, known, bars)
     matched = [one for one in corrections.of_series(given, ids) if one is not None]
-    if args.hide_origin:
-        if log.is_file():
-            corrections.hide_uids(log)
-        matched = [replace(one, uid=hidden_uid(one.uid)) for one in matched]
-    if matched:
-        corrections.append(log, matched, known)
-    shown = [row["uid"] for row in index.rows]
-    sheet = write_sheet(
-        index.rows,
-        args.out / "sheet.html",
-        thumbnails={uid: item.thumbnail for uid, item in zip(shown, found)},
-        facts={uid: explain(item.header) for uid, item in zip(shown, found)},
-        unshown={uid: unshown(item.header, v) for uid, item, v in zip(shown, found, verdicts)},
-        labels=known,
-    )
+    _keep(log, matched, known, hide_uids=args.hide_origin)
+    sheet = _sheet(args.out / "sheet.html", index, found, verdicts, known)
     _say_what_was_written(args, index, sheet, there)
     _say_what_judged(args, model)
     _say_what_is_beside(there)
@@ -276,6 +266,38 @@ def organise(args: Organise) -> int:
             file=sys.stderr,
         )
     return 1 if failed or there.unreadable else 0
+
+
+def _keep(log: Path, new: list[Correction], known: Labels, *, hide_uids: bool) -> None:
+    """Add corrections to those of the tree; with digests in place of all UIDs where these are hidden."""
+    from radfoundry.series import corrections
+    from radfoundry.series.origin import hidden_uid
+
+    if hide_uids:
+        new = [replace(one, uid=hidden_uid(one.uid)) for one in new]
+        if log.is_file():
+            corrections.hide_uids(log)
+    if new:
+        corrections.append(log, new, known)
+
+
+def _sheet(
+    path: Path, index: Index, found: Sequence[Classified], verdicts: Sequence[Verdict], known: Labels
+) -> Path:
+    """Write the contact sheet, without pictures that may name a patient."""
+    from radfoundry.series.origin import unshown
+    from radfoundry.series.rules import explain
+    from radfoundry.series.sheet import write_sheet
+
+    uids = [row["uid"] for row in index.rows]
+    return write_sheet(
+        index.rows,
+        path,
+        thumbnails={uid: item.thumbnail for uid, item in zip(uids, found)},
+        facts={uid: explain(item.header) for uid, item in zip(uids, found)},
+        unshown={uid: unshown(item.header, said) for uid, item, said in zip(uids, found, verdicts)},
+        labels=known,
+    )
 
 
 def _placed(

@@ -84,7 +84,8 @@ class Target:
     @property
     def run(self) -> int:
         """The number that tells it from images of the same name, 0 where there is none."""
-        return int(dict(self.entities).get("run", 0))
+        told = dict(self.entities).get("run", "")
+        return int(told) if told.isdigit() else 0
 
     @property
     def name(self) -> str:

@@ -273,10 +273,10 @@ def _verdict(
             f"{len(broken)} of {asked} negative controls did not hold: "
             f"{_listed([c.name for c in broken], 'and')}."
         )
-    above = dict.fromkeys(c.name for c in controls if c.kind != "volume only" and c.held and not c.at_chance)
-    if above:
+    held = [c for c in controls if c.result == verdicts.HELD and c.kind != "volume only"]
+    if above := [c.name for c in held if not c.at_chance]:
         be = "are not themselves" if len(above) > 1 else "is not itself"
-        sentences.append(f"{_listed(list(above), 'and')} held, but {be} at chance.")
+        sentences.append(f"{_listed(above, 'and')} held, but {be} at chance.")
     if not mains:
         sentences.append("Only feature sets without the image were run.")
     if not sentences:
