@@ -78,7 +78,7 @@ def test_an_auc_is_the_mean_over_outer_folds_on_every_part_of_the_page(finished:
         assert areas[0]["low"] < areas[0]["value"] < areas[0]["high"]
         assert "auroc_bootstrap" not in {e["name"] for e in of_model}
     sections = {s["key"]: s for s in json.loads((finished / "sections.json").read_text())["sections"]}
-    top = sections["verdict"]["items"][0]["estimate"]["value"]
+    top = sections["verdict"]["items"][0]["pick"]["value"]
     assert top == pytest.approx(mean_of_folds(table[table["model"] == study.SELECTED]))
     judged = next(c for c in sections["audit"]["checks"] if c["name"] == "score")["estimates"][0]
     ranked = evidence.placed_in_folds(table[table["model"] == study.SELECTED])

@@ -325,7 +325,7 @@ def read_features(path: Path, cohort: Cohort) -> tuple[np.ndarray, np.ndarray]:
     columns = tables.features_of(table)
     if not columns:
         raise TableError(f"{path.name}: no column of numbers. A feature table has one column a feature")
-    found, present = tables.of_cases(table[columns], cohort)
+    found, present = tables.of_cases(table[columns], cohort, path.name)
     if not present.any():
         raise TableError(f"{path.name}: no case_id of {cohort.name} occurs in it. Use the same case ids")
     return found.to_numpy(float), present
