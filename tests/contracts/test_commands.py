@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -109,34 +110,30 @@ def test_what_is_missing_is_named_and_nothing_is_written(
     assert not list(tmp_path.iterdir())
 
 
-FIRST_WORDS = pytest.mark.parametrize("words", [["--help"], ["encoders"]], ids=" ".join)
-
-
-@FIRST_WORDS
-@pytest.mark.skipif(os.name == "nt", reason="the time that a finished process took is not told here")
-def test_console_script_answers_at_once(words: list[str]) -> None:
+def _script() -> str:
     script = shutil.which("radfoundry", path=str(Path(sys.executable).parent))
     if script is None:
         pytest.skip("the package is not installed with its console script")
-    fastest = min(_seconds([script, *words]) for _ in range(5))
-    assert fastest < 0.5
+    return script
 
 
-def _seconds(words: list[str]) -> float:
-    """Of the process itself: on a busy machine the clock on the wall tells of others."""
-    before = os.times()
-    subprocess.run(words, check=True, capture_output=True)
-    after = os.times()
-    return sum(after[2:4]) - sum(before[2:4])  # user and system time of children
+def test_console_script_answers_at_once() -> None:
+    def seconds() -> float:
+        start = time.perf_counter()
+        subprocess.run([_script(), "--help"], check=True, capture_output=True)
+        return time.perf_counter() - start
+
+    assert min(seconds() for _ in range(3)) < 0.5
 
 
-@FIRST_WORDS
-def test_first_words_import_no_network_and_no_arrays(words: list[str]) -> None:
-    """Each costs a tenth of the half second, and neither is needed to print a table."""
-    code = (
-        f"import sys\nfrom radfoundry.cli.main import main\nmain({words!r})\n"
-        "needless = {'urllib.request', 'ssl', 'numpy', 'yaml', 'multiprocessing'} & set(sys.modules)\n"
-        "sys.exit(f'needless: {sorted(needless)}' if needless else 0)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+@pytest.mark.skipif(os.name == "nt", reason="the time that a finished process took is not told here")
+def test_listing_the_encoders_costs_less_than_half_a_second() -> None:
+    """Of the process itself: it is near enough to the limit for other tests to push it over on the wall."""
+
+    def seconds() -> float:
+        before = os.times()
+        subprocess.run([_script(), "encoders"], check=True, capture_output=True)
+        after = os.times()
+        return sum(after[2:4]) - sum(before[2:4])  # user and system time of children
+
+    assert min(seconds() for _ in range(5)) < 0.5

@@ -193,6 +193,13 @@ def test_goals_that_cannot_be_meant(goal: float, metric: str) -> None:
         forecast(curve(0.9, 0.8, 0.6, metric=metric, chance=0.5), goal)
 
 
+@pytest.mark.parametrize("step", [0.003, 0.01, 0.0123])
+def test_repeats_that_differ_by_a_constant_alone_have_a_slope_without_doubt(step: float) -> None:
+    n = np.array([5.0, 10, 20, 30, 50, 100])
+    values = (0.9 - 0.6 * n**-0.5).round(3) + step * np.arange(3)[:, None]
+    assert forecast(Measured(n, values), 0.8).verdict == "reached"
+
+
 def test_falling_metrics_are_refused() -> None:
     with pytest.raises(InputError, match="falls as a model gets better"):
         forecast(curve(0.2, 0.1, 0.6, metric="brier"), 0.1)

@@ -27,7 +27,7 @@ def parse(command: Any, words: Sequence[str], **about: Any) -> Any:
         flag = f"--{dropped[0]}"
         raise InputError(
             f"{flag} is given {times[dropped[0]]} times and the last alone would count. Give it once; "
-            f"several values go behind one flag: {flag} A B"
+            "several values go behind one flag, where it takes several"
         )
     return found
 

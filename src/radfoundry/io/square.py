@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import overload
+from typing import TypeVar
 
 import numpy as np
 
@@ -15,15 +15,10 @@ TOLERANCE = 0.01
 """Headers round a spacing to a few digits; sides that differ by less are equal."""
 
 
-@overload
-def squared(picture: Image, aspect: float | None = None, *, max_values: int = MAX_VALUES) -> Image: ...
-@overload
-def squared(
-    picture: Image | Frames, aspect: float | None = None, *, max_values: int = MAX_VALUES
-) -> Image | Frames: ...
-def squared(
-    picture: Image | Frames, aspect: float | None = None, *, max_values: int = MAX_VALUES
-) -> Image | Frames:
+Picture = TypeVar("Picture", bound=Image | Frames)
+
+
+def squared(picture: Picture, aspect: float | None = None, *, max_values: int = MAX_VALUES) -> Picture:
     """The picture with square pixels of its finer spacing, by linear interpolation, recorded.
 
     aspect: height of a pixel over its width, where no spacing says it. The field of view is kept, so that

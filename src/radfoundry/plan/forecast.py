@@ -308,7 +308,8 @@ def _falls(m: Measured, doubt: np.ndarray) -> bool:
         return False
     x = np.log(m.n) - np.log(m.n).mean()
     x /= x @ x
-    error = max(math.sqrt(x @ doubt @ x), SIGMA_FLOOR * math.sqrt(x @ x))
+    variance = max(float(x @ doubt @ x), 0.0)  # repeats that differ by a constant alone leave a rounded 0
+    error = max(math.sqrt(variance), SIGMA_FLOOR * math.sqrt(x @ x))
     return bool(m.mean @ x < -2 * error)
 
 

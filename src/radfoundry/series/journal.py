@@ -69,6 +69,7 @@ class Entry:
 
 
 def cannot_write(out: Path, error: OSError) -> RunError:
+    """The error for a tree in which the system refuses to write, with its reason."""
     return RunError(
         f"{out} cannot be written: {error.strerror or error}. Pass another folder; a later call goes on"
     )
