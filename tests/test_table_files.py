@@ -76,3 +76,16 @@ def test_a_file_where_a_folder_belongs_is_named(tmp_path: Path, make) -> None:
     with pytest.raises(RunError, match=r"cannot write .*file/a"), make(tmp_path / "file" / "a") as part:
         part.write_text("x")
     assert (tmp_path / "file").read_text() == "x"
+
+
+@pytest.mark.parametrize("name", [".", "..", "../sub"])
+def test_a_folder_may_be_named_from_where_one_stands(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "top" / "sub"
+    here.mkdir(parents=True)
+    monkeypatch.chdir(here)
+    with whole_folder(Path(name)) as part:
+        (part / "a.csv").write_text("new")
+    assert (here / name / "a.csv").read_text() == "new"
+    assert len(list(tmp_path.rglob("*"))) == 3  # two folders, one file, no part left anywhere

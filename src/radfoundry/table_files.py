@@ -64,16 +64,17 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
     What `folder` held under other names stays. Raises RunError as `whole` does.
     """
-    part = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
+    place = Path(os.path.abspath(folder))  # "." has no name that a part could be called by
+    part = place.with_name(f".{place.name}.partial-{os.getpid()}")
     with _nothing_left(folder):
         try:
             part.mkdir(parents=True, exist_ok=True)
             yield part
-            if not folder.exists():
-                part.rename(folder)
+            if not place.exists():
+                part.rename(place)
             else:
                 for file in sorted(part.iterdir()):
-                    file.replace(folder / file.name)
+                    file.replace(place / file.name)
         finally:
             shutil.rmtree(part, ignore_errors=True)
 

@@ -76,6 +76,18 @@ def test_sample_size_leaves_no_half_folder(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_learning_curve_leaves_no_half_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [(n, r, 0.9 - 0.6 * n**-0.5 + 0.004 * r) for n in (5, 10, 20, 30, 50, 100) for r in range(3)]
+    pd.DataFrame(rows, columns=["n", "repeat", "value"]).to_csv(tmp_path / "c.csv", index=False)
+    monkeypatch.setattr(figures, "save", full)
+    words = ["plan", "learning-curve", "--curve", str(tmp_path / "c.csv"), "--goal", "0.8"]
+    assert main([*words, "--out", str(tmp_path / "curve")]) == 2
+    assert f"cannot write {tmp_path / 'curve'}: File too large" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["c.csv"]
+
+
 def test_drawings_of_charts_leave_no_half_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(monitor_figures, "chart_panels", lambda _: (None, pd.DataFrame({"week": [1]})))
     monkeypatch.setattr(figures, "save", lambda _, stem: stem.with_suffix(".svg").write_text("half"))

@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 
 from radfoundry.cli.main import main
+from radfoundry.errors import TableError
 from radfoundry.plan.learning_curve import Plan, measure
+from radfoundry.plan.measured import read_curves
 
 RNG = np.random.default_rng(0)
 SMALL = [
@@ -289,6 +291,17 @@ def test_another_metric_than_the_files_is_refused(
     stated = "" if metric == "brier" else "auprc"
     assert forecast_of(written_curves(tmp_path / "curve.csv", stated), "--metric", metric) == 2
     assert match in capsys.readouterr().err
+
+
+def test_a_curve_of_two_metrics_is_refused_and_python_callers_are_told_too(tmp_path: Path) -> None:
+    path = written_curves(tmp_path / "curve.csv", "auprc")
+    with pytest.raises(TableError, match="says auprc, and auroc was asked for"):
+        read_curves(path, metric="auroc")
+    table = pd.read_csv(path)
+    table.loc[3, "metric"] = "f1"
+    table.to_csv(path, index=False)
+    with pytest.raises(TableError, match="has auprc and f1 in the column 'metric'"):
+        read_curves(path)
 
 
 def test_cost_of_a_curve_whose_ratio_is_not_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from radfoundry.cohort import read_cohort
 from radfoundry.errors import InputError, RadfoundryError, TableError, UnknownName
 from radfoundry.plan import tables
 from radfoundry.plan.grid import grid_from, read_grid
-from radfoundry.plan.label_columns import telling
+from radfoundry.plan.label_columns import holding, telling
 from radfoundry.plan.lesions import by_patient
 
 N = 24
@@ -172,6 +172,17 @@ def test_a_column_that_is_no_label_stays(made: Path, kind: str) -> None:
             "finer": y + at / 100}[kind]  # fmt: skip
     change(made, "texture.csv", other=kept)
     assert "other" in read(made).names["texture"]
+
+
+def test_a_label_known_in_a_handful_of_cases_refuses_no_column_that_meets_it_by_luck() -> None:
+    few = pd.Series([0.0, 0, 0, 0, 1, 1, 1, 1] + [np.nan] * 292)
+    many = pd.Series([0.0, 1] * 150)
+    rng = np.random.default_rng(0)
+    columns = rng.integers(0, 2, (300, 100)).astype(float)
+    columns[:, 7], columns[:8, 9] = many, few[:8]
+    assert not len(holding(columns, few))
+    assert holding(columns, many).tolist() == [7]
+    assert holding(columns[:4, :1], pd.Series([0.0, 0, 1, 1])).tolist() == []
 
 
 @pytest.mark.parametrize("values", ["number", "words"])

@@ -141,27 +141,28 @@ def test_body_part_words(part: str, anatomy: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("coil", "anatomy"),
+    ("coil", "anatomy", "word"),
     [
-        ("Head_32", "Brain"),
-        ("8HRBRAIN", "Brain"),
-        ("48HAP", "Brain"),
-        ("32Ch Head", "Brain"),
-        ("HeadNeck_20_TCS", ""),
-        ("HNS Head Neck", ""),
-        ("Spine_32", ""),
-        ("TxRx_Knee_15Ch", "Knee"),
-        ("QUADKNEE", "Knee"),
-        ("Hand_Wrist_16", "Wrist"),
-        ("Shoulder_Large_16", "other"),
-        ("BODY", ""),
-        ("MULTI COIL", ""),
+        ("Head_32", "Brain", "HEAD"),
+        ("Head_DOE JOHN", "Brain", "HEAD"),  # what somebody typed behind it stays out
+        ("8HRBRAIN", "Brain", "HRBRAIN"),
+        ("48HAP", "Brain", "48HAP"),
+        ("32Ch Head", "Brain", "HEAD"),
+        ("HeadNeck_20_TCS", "", ""),
+        ("HNS Head Neck", "", ""),
+        ("Spine_32", "", ""),
+        ("TxRx_Knee_15Ch", "Knee", "TXRX KNEE"),
+        ("QUADKNEE", "Knee", "KNEE"),
+        ("Hand_Wrist_16", "Wrist", "HAND"),
+        ("Shoulder_Large_16", "other", "SHOULDER"),
+        ("BODY", "", ""),
+        ("MULTI COIL", "", ""),
     ],
 )
-def test_coils_made_for_one_region_tell_the_anatomy(coil: str, anatomy: str) -> None:
+def test_coils_made_for_one_region_tell_the_anatomy(coil: str, anatomy: str, word: str) -> None:
     found, why = anatomy_of(made(ReceiveCoilName=coil))
     assert found == anatomy
-    assert why == (f"coil {coil} → {anatomy}" if anatomy else "")
+    assert why == (f"coil {word} → {anatomy}" if anatomy else "")
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,8 @@ from radfoundry.series.corrections import (
     merge_into_training,
     read_corrections,
 )
+from radfoundry.series.examples import labelled
+from radfoundry.series.find import Series
 from radfoundry.series.origin import hidden_uid
 from radfoundry.series.verdict import Verdict
 
@@ -220,6 +222,20 @@ def test_a_digest_names_a_series_as_its_uid_does(tmp_path: Path) -> None:
     assert [one.modality for one in apply(verdicts, read_corrections(log))] == ["ASL", "DWI"]
     hide_uids(log)
     assert log.read_bytes() == first
+
+
+def test_uid_and_digest_of_a_series_are_one_series_whose_later_correction_wins(tmp_path: Path) -> None:
+    log, hidden = tmp_path / "corrections.jsonl", hidden_uid("1.2.3")
+    one = Series("1.2.3", "9", "p", "", 1, "a", ())
+    append(log, [Correction("1.2.3", "T1"), Correction(hidden, "T2")])
+    read = read_corrections(log)
+    assert [correction.modality for correction in read.values()] == ["T2"]
+    assert [read[key].modality for _, key in labelled([one], read)] == ["T2"]
+    merged = merge_into_training(pd.DataFrame({"series_uid": ["5"], "modality": ["T1"]}), read)
+    assert merged["modality"].tolist() == ["T1", "T2"]
+    assert append(log, [Correction("1.2.3", "T2")]) == 0  # it is said already, under the other name
+    assert append(log, [Correction("1.2.3", "DWI")]) == 1
+    assert {key: found.modality for key, found in in_force(log, {}).items()} == {"1.2.3": "DWI"}
 
 
 def test_a_digest_corrects_a_row_of_the_training_table() -> None:

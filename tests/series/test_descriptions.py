@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ import numpy as np
 import pytest
 
 from radfoundry.cli.main import main
+from radfoundry.series.calibrate import Calibration
 from radfoundry.series.classify import Classifier
 from radfoundry.series.encode import TagScheme
 from radfoundry.series.find import Series
 from radfoundry.series.header import SeriesHeader
-from radfoundry.series.model import SeriesModel
+from radfoundry.series.model import Logits, SeriesModel
 from radfoundry.series.verdict import Verdict
 from tests.series.made import mr, put
 from tests.series.sorting import TOWER, header, sorter
@@ -83,6 +85,29 @@ def test_with_an_emptied_header_a_description_gives_a_model_its_label(model: Ser
         "T1", "T2", "other:BOLD",
     }  # fmt: skip
     assert judged(model, described(empty, "T1")).unsure
+
+
+@pytest.mark.parametrize(
+    ("p", "like", "sure"), [(0.95, True, True), (0.95, False, False), (0.8, True, False), (0.8, False, False)]
+)
+def test_a_description_makes_no_verdict_sure_that_the_model_alone_would_doubt(
+    p: float, like: bool, sure: bool, model: SeriesModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """p: what the network gives its label. like: whether the series is like those of training."""
+    own = Calibration(1.0, 0.1, math.inf if like else -math.inf, 99)
+    found = {"tags": {**model.calibration["tags"], "modality": own}}
+    known = replace(model, calibration=found, errors={"tags": {"modality": 0.02}})
+    rest = (1 - p) / 2
+    monkeypatch.setattr(
+        SeriesModel, "logits",
+        lambda *_: Logits(np.log([[p, rest, rest]]), np.zeros((1, len(model.anatomies))), np.zeros((1, 2))),
+    )  # fmt: skip
+    plain = judged(known, SeriesHeader("1"))
+    for text in ("T1 tse", "T2"):
+        verdict = judged(known, described(SeriesHeader("1"), text))
+        assert verdict.unsure == (not sure or text == "T2")
+        assert ("unlike all series that the model was trained on" in verdict.trace) == (not like)
+        assert verdict.label == (plain.label if sure else text[:2])
 
 
 def test_a_model_that_learnt_from_descriptions_does_not_hear_them_twice(model: SeriesModel) -> None:

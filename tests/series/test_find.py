@@ -13,8 +13,9 @@ import pytest
 
 from radfoundry.errors import ReadError
 from radfoundry.series import bids, grouping
-from radfoundry.series.find import Series, find, from_datasets, survey, unique_ids, without_paths
+from radfoundry.series.find import Series, find, from_datasets, survey, unique_ids
 from radfoundry.series.grouping import FEW
+from radfoundry.series.origin import without_paths
 from tests._data import data_dir
 from tests.io.synthetic import uid
 from tests.series.made import SECRET, bare, mr, put

@@ -23,6 +23,7 @@ from radfoundry.errors import ReadError, RunError
 from radfoundry.io.dicom import open_dicom
 from radfoundry.series import bids, journal, naming
 from radfoundry.series import organise as module
+from radfoundry.series.dcm2niix_program import warnings_of
 from radfoundry.series.find import Series, find
 from radfoundry.series.organise import dicom_folders, index_rows, organise
 from radfoundry.series.origin import hidden_uid
@@ -694,6 +695,152 @@ def test_an_interrupted_replacement_leaves_the_image_that_was_there(
     assert not list((out / ".radfoundry" / "aside").glob("*"))
 
 
+def test_files_left_aside_by_one_killed_call_are_never_put_back_for_another_series(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    series, out = find(archive), tmp_path / "out"
+    organise(series, verdicts_of(series), out)
+    remove = shutil.rmtree
+
+    def killed(path: Path, **how: object) -> None:
+        if Path(path).name == "aside" and any(Path(path).iterdir()):
+            raise KeyboardInterrupt
+        remove(path, **how)  # type: ignore[call-overload]
+
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as during, pytest.raises(KeyboardInterrupt):
+        during.setattr(shutil, "rmtree", killed)  # the first series is in place, its old files still aside
+        organise(series, verdicts_of(series, "T2", "T1", "T1"), out)
+    assert len(list((out / ".radfoundry" / "aside").iterdir())) == 3
+    with monkeypatch.context() as during, pytest.raises(KeyboardInterrupt):
+        during.setattr(journal.Journal, "_set_aside", stopped)  # the second is begun, nothing of it is moved
+        during.setattr(journal.Journal, "_undo", lambda *_: None)
+        organise(series, verdicts_of(series, "T2", "T2", "T1"), out)
+    index = organise(series, verdicts_of(series, "T2", "T1", "T1"), out)
+    for row in index.rows:
+        placed = [dcmread(path).SeriesInstanceUID for path in (out / row["path_out"]).glob("*.dcm")]
+        assert placed == [row["uid"]] * 3
+
+
+def test_an_aside_folder_that_cannot_be_cleared_stops_the_call_before_a_series_is_begun(
+    archive: Path, tmp_path: Path
+) -> None:
+    series, out = find(archive), tmp_path / "out"
+    organise(series, verdicts_of(series), out)
+    (out / ".radfoundry" / "aside").write_text("no folder")
+    before = digests(out)
+    with pytest.raises(RunError, match="cannot be written"):
+        organise(series, verdicts_of(series, "T2", "T1", "T1"), out)
+    assert digests(out) == before
+
+
+@pytest.mark.parametrize("kind", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+def test_a_line_that_was_written_in_part_does_not_ruin_the_journal(
+    kind: BaseException, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    series, out = find(archive), tmp_path / "out"
+    organise(series, verdicts_of(series), out)
+    before = {name: d for name, d in digests(out).items() if name.startswith("sub-")}
+    sync, synced = os.fsync, []
+
+    def full(file: int) -> None:
+        synced.append(file)
+        if len(synced) == 2:  # "begin", then "end"
+            os.ftruncate(file, os.fstat(file).st_size - 9)
+            raise kind
+        sync(file)
+
+    with monkeypatch.context() as during, pytest.raises((RunError, KeyboardInterrupt)):
+        during.setattr(os, "fsync", full)
+        organise(series, verdicts_of(series, "T2", "T1", "T1"), out)
+    assert {name: d for name, d in digests(out).items() if name.startswith("sub-")} == before
+    lines = (out / ".radfoundry" / "journal.jsonl").read_text().splitlines()
+    assert [next(iter(json.loads(line))) for line in lines[-2:]] == ["begin", "void"]
+    assert "003-T2" in organise(series, verdicts_of(series, "T2", "T1", "T1"), out).rows[0]["path_out"]
+
+
+def test_a_call_that_is_refused_gives_no_session_number_away(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    series, out = find(archive), tmp_path / "out"
+    organise(series, verdicts_of(series), out)
+    shutil.copytree(archive, tmp_path / "whole")
+    later(tmp_path / "whole", "1.2.3.7", "1.7", "20210101", "never")
+    whole = find(tmp_path / "whole")
+    with monkeypatch.context() as during, pytest.raises(RunError, match="free, but the series need"):
+        usage = namedtuple("usage", "total used free")
+        during.setattr(shutil, "disk_usage", lambda _: usage(1, 1, 100))
+        organise(whole, verdicts_of(whole), out)
+    with pytest.raises(RunError, match="another input"):
+        organise(whole[-1:], verdicts_of(whole[-1:]), out)
+    later(archive, "1.2.3.9", "1.9", "20220101")
+    series = find(archive)
+    rows = organise(series, verdicts_of(series), out).rows
+    assert {row["path_in"]: row["session"] for row in rows}["later"] == 2
+    assert all(row["notes"] == () for row in rows)
+
+
+@pytest.mark.parametrize("more", [{"patient": "P2"}, {"SeriesNumber": 7}], ids=["person", "series number"])
+def test_a_series_whose_uid_another_has_later_keeps_its_place_and_the_other_is_added(
+    more: dict[str, object], archive: Path, tmp_path: Path
+) -> None:
+    series, out = find(archive), tmp_path / "out"
+    first = {row["path_in"]: row["path_out"] for row in organise(series, verdicts_of(series), out).rows}
+    before = digests(out / first["study/s4"])
+    write_image(archive / "later" / "1.dcm", "1.2.4", 9, **more)  # type: ignore[arg-type]
+    series = find(archive)
+    for _ in range(2):  # the second call finds what the first one noted
+        rows = {row["path_in"]: row for row in organise(series, verdicts_of(series), out).rows}
+        assert {name: rows[name]["path_out"] for name in first} == first
+        assert digests(out / first["study/s4"]) == before and len(images_in(out)) == 10
+        assert rows["later"]["path_out"] not in {"", *first.values()}
+    write_image(archive / "study" / "s4" / "1.dcm", "1.2.4", 1, EchoTime=99)
+    series = find(archive)
+    rows = {row["path_in"]: row for row in organise(series, verdicts_of(series), out).rows}
+    assert rows["study/s4"]["path_out"] == first["study/s4"]
+    assert digests(out / first["study/s4"]) != before
+
+
+def test_a_series_that_shares_its_uid_and_changed_too_stops_the_call_and_nothing_is_touched(
+    archive: Path, tmp_path: Path
+) -> None:
+    series, out = find(archive), tmp_path / "out"
+    organise(series, verdicts_of(series), out)
+    before = digests(out)
+    write_image(archive / "later" / "1.dcm", "1.2.4", 9, patient="P2")
+    write_image(archive / "study" / "s4" / "1.dcm", "1.2.4", 1, EchoTime=99)
+    series = find(archive)
+    with pytest.raises(RunError, match="holds 1 series of another input, or of a Series Instance UID"):
+        organise(series, verdicts_of(series), out)
+    assert digests(out) == before
+
+
+def test_a_replacement_that_was_killed_is_taken_back_though_the_uid_is_shared_since(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    series, out = find(archive), tmp_path / "out"
+    organise(series, verdicts_of(series), out)
+    before = {name: d for name, d in digests(out).items() if name.startswith("sub-")}
+    rename = os.rename
+
+    def stops(source: Path, to: Path) -> None:
+        if "004-T2-" in str(to):
+            raise KeyboardInterrupt
+        rename(source, to)
+
+    with monkeypatch.context() as during, pytest.raises(KeyboardInterrupt):
+        during.setattr(os, "rename", stops)
+        during.setattr(journal.Journal, "_undo", lambda *_: None)
+        organise(series, verdicts_of(series, "T1", "T2", "T1"), out)
+    write_image(archive / "later" / "1.dcm", "1.2.4", 9, patient="P2")
+    series = find(archive)
+    organise(series, verdicts_of(series), out)
+    after = digests(out)
+    assert {name: after[name] for name in before} == before and len(images_in(out)) == 10
+
+
 # --- a tree that leaves the house
 
 
@@ -702,7 +849,8 @@ def test_uids_stay_out_of_index_and_journal_when_asked(
     layout: str, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def told(one: Series, target: bids.Target, stage: Path, **_: object) -> bids.Converted:
-        return replace(converted(one, target, stage), notes=(f"Warning: {one.uid} is odd",))
+        said = warnings_of(f"Warning: {one.uid} is odd")
+        return replace(converted(one, target, stage), notes=tuple(said))
 
     root = "1.3.12.2.1107.5.2.43.66012.2020010112"
     monkeypatch.setattr(bids, "convert", told)

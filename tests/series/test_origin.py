@@ -11,7 +11,9 @@ import pytest
 
 from radfoundry.cli.main import main
 from radfoundry.series.find import Series, find
-from radfoundry.series.origin import hidden_uid, without_origin
+from radfoundry.series.header import SeriesHeader
+from radfoundry.series.origin import hidden_uid, unshown, without_origin
+from radfoundry.series.verdict import Verdict
 from tests.series.made import mr, put
 
 SCANNER = "1.3.12.2.1107.5.2.43.66012"
@@ -127,12 +129,30 @@ def test_the_picture_of_a_screenshot_is_not_in_the_sheet(archive: Path, tmp_path
 
 
 @pytest.mark.parametrize(
+    ("sop_class", "why"),
+    [
+        ("1.2.840.10008.5.1.4.1.1.7", "secondary capture"),
+        ("1.2.840.10008.5.1.4.1.1.7.4", "secondary capture"),
+        ("1.2.840.10008.5.1.4.1.1.77.1.4", "not MR"),  # VL photographic image, DICOM PS3.4 B.5
+    ],
+)
+def test_a_picture_that_is_not_shown_has_its_true_reason(sop_class: str, why: str) -> None:
+    header = SeriesHeader(values={"SOPClassUID": (sop_class,), "Modality": ("XC",)})
+    assert unshown(header, Verdict("1", "other", kind="NOT-MR")) == why
+
+
+@pytest.mark.parametrize(
     ("text", "wanted"),
     [
         ("DOE: no files; T1 → DOE", "path-{}: no files; T1 → DOE"),
         ("as 1.2.3.4.5.6 says", f"as {hidden_uid('1.2.3.4.5.6')} says"),
         ("syntax 1.2.840.10008.1.2.4.90", "syntax 1.2.840.10008.1.2.4.90"),
         ("TR 500, TE 10.5, version 1.0.20260724", "TR 500, TE 10.5, version 1.0.20260724"),
+        ("bad UID 1.2.3.4.5.6.", f"bad UID {hidden_uid('1.2.3.4.5.6')}."),
+        ("MR.1.2.3.4.5.6.dcm", f"MR.{hidden_uid('1.2.3.4.5.6')}.dcm"),
+        ("id_1.2.3.4.5.6_x", f"id_{hidden_uid('1.2.3.4.5.6')}_x"),
+        ("syntax 1.2.840.10008.1.2.4.90.", "syntax 1.2.840.10008.1.2.4.90."),
+        ("MR.1.2.840.10008.1.2.4.90.dcm", "MR.1.2.840.10008.1.2.4.90.dcm"),
         ("odd uid ab-cd-ef-gh", f"odd uid {hidden_uid('ab-cd-ef-gh')}"),
     ],
 )

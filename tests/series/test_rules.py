@@ -479,7 +479,9 @@ NAME = "DOE^JOHN 1950-01-01"
         ({"kind": (), "seq": "", "SeriesDescription": f"Ax T1 {NAME}"}, "says T1 → T1"),
         ({"BodyPartExamined": [f"KNEE {NAME}", "KNEE 5"]}, "BodyPartExamined KNEE"),
         ({"BodyPartExamined": ["KNEE", "HIP", NAME]}, "several body parts: KNEE, HIP"),
-        ({"ReceiveCoilName": f"Head {NAME}"}, "coil … → Brain"),
+        ({"ReceiveCoilName": f"Head {NAME}"}, "coil HEAD → Brain"),
+        ({"ReceiveCoilName": "Head_DOE JOHN"}, "coil HEAD → Brain"),
+        ({"ReceiveCoilName": "Head DOE", "BodyPartExamined": "KNEE"}, "KNEE, but coil HEAD"),
     ],
 )  # fmt: skip
 def test_no_trace_and_no_fact_repeats_what_somebody_typed(tags: dict[str, Any], shown: str) -> None:

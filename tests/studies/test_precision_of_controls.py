@@ -11,7 +11,7 @@ from PIL import Image
 
 from radfoundry.cohort import read_cohort
 from radfoundry.encoders.nets.mobilenet import MobileNetV2
-from radfoundry.errors import RadfoundryError
+from radfoundry.errors import InputError, RadfoundryError
 from radfoundry.studies import ila_vs_atelectasis, inputs
 from radfoundry.studies.run import Run
 
@@ -34,3 +34,25 @@ def test_controls_run_whatever_precision_the_encoder_runs_in(tmp_path: Path) -> 
             assert len(found.vectors) == 2
         with pytest.raises(RadfoundryError, match="runs in torch"):  # what was asked of the encoder stands
             inputs.embed(run, [cohort], "mobilenet-v2", config)
+
+
+def test_the_twin_of_a_hub_model_is_described_by_the_same_files_as_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def load(name: str, **how: object) -> None:
+        asked.append((name, how["weights"], how["revision"]))
+        raise InputError("enough")
+
+    monkeypatch.setattr(inputs.encoders, "load", load)
+    (tmp_path / "own").mkdir()
+    config = ila_vs_atelectasis.Config(
+        store=tmp_path / "store", encoder="hf-hub:foo/bar", weights=(str(tmp_path / "own"),), revision="abc"
+    )
+    with Run(tmp_path / "run", command="study", config=config, seed=0, title="twin") as run:
+        for name in ("hf-hub:foo/bar", "random:hf-hub:foo/bar", "raw-pixels"):
+            with pytest.raises(InputError):
+                inputs.embed(run, [], name, config)
+    own = tmp_path / "own"
+    assert [(w, r) for _, w, r in asked] == [(own, "abc"), (own, "abc"), (None, None)]

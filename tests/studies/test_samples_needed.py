@@ -177,17 +177,17 @@ def test_cost_and_next_labels_are_of_one_prevalence(prevalence: float | None) ->
     study._table(page, config, answers)
     study._labels_to_come(page, config, answers)
     shares = [prevalence or 0.3, prevalence or 0.05]
-    assert page.rows("samples_needed", "prevalence") == pytest.approx(shares)
+    assert page.rows("cost", "prevalence") == pytest.approx(shares)
     used = [min(p, (1 - p) / 5) for p in shares]  # positives a case, each with five negatives
     assert [float(x) for x in page.rows("next_labels", "positives more")] == pytest.approx(
         [10 * u for u in used], rel=0.01
     )
     further = [np.ceil(a.forecast.named - 50) for a in answers]
-    words = page.rows("samples_needed", "further cases to label")
+    words = page.rows("cost", "further cases to label")
     cases = [float(found.split(" (")[0].replace(",", "")) for found in words]
     assert cases == pytest.approx([f / u for f, u in zip(further, used)], abs=0.5)
     last = ["negatives" if p > 1 / 6 else "positives" for p in shares]
-    assert page.rows("samples_needed", "found last") == last
+    assert page.rows("cost", "found last") == last
 
 
 def test_every_panel_shows_the_chance_of_its_label() -> None:

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
+from radfoundry.adapt.persist import save_tensors
 from radfoundry.errors import WeightsError
-from radfoundry.table_files import whole
 
 Tensors = dict[str, torch.Tensor]
 
@@ -20,7 +20,6 @@ def write(path: Path, parts: Mapping[str, Tensors], record: Mapping[str, Any]) -
 
     Raises RunError where it cannot be written.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     flat = {
@@ -28,11 +27,8 @@ def write(path: Path, parts: Mapping[str, Tensors], record: Mapping[str, Any]) -
         for part, ts in parts.items()
         for name, t in ts.items()
     }
-    with whole(path) as part:
-        try:
-            save_file(flat, str(part), metadata={"radfoundry": json.dumps(record)})
-        except SafetensorError as cause:  # what its writer makes of a full disk
-            raise OSError(str(cause)) from cause
+    about = {"radfoundry": json.dumps(record)}
+    save_tensors(path, lambda part: save_file(flat, part, metadata=about))
 
 
 def read(path: Path) -> tuple[dict[str, Tensors], dict[str, Any]]:

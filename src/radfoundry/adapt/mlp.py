@@ -16,9 +16,9 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from radfoundry.adapt.checks import check_training_data, check_vectors
+from radfoundry.adapt.persist import save_tensors
 from radfoundry.errors import WeightsError
 from radfoundry.optional import require
-from radfoundry.table_files import whole
 
 if TYPE_CHECKING:
     import torch
@@ -102,17 +102,14 @@ class BalancedEpochMLP(ClassifierMixin, BaseEstimator):
         RunError: it cannot be written.
         """
         check_is_fitted(self, "w1_")
-        from safetensors import SafetensorError
         from safetensors.numpy import save_file
 
         head = {"format": FORMAT, "params": self.get_params(), "classes": self.classes_.tolist()}
         arrays = {name: np.ascontiguousarray(getattr(self, f"{name}_")) for name in _ARRAYS}
         about = {"radfoundry": json.dumps(head)}
-        with whole(Path(path)) as part:
-            try:
-                save_file(arrays | {"history": self.history_}, str(part), metadata=about)
-            except SafetensorError as cause:  # what its writer makes of a full disk
-                raise OSError(str(cause)) from cause
+        save_tensors(
+            Path(path), lambda part: save_file(arrays | {"history": self.history_}, part, metadata=about)
+        )
 
     @classmethod
     def load(cls, path: str | Path) -> BalancedEpochMLP:

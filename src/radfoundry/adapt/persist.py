@@ -1,7 +1,8 @@
-"""Save and load fitted heads with skops: nothing in the file is executed, unknown types are refused."""
+"""Fitted heads as skops files, which execute nothing and refuse unknown types; safetensors files, whole."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -25,6 +26,20 @@ TRUSTED = (
     "xgboost.core.Booster",
     "xgboost.sklearn.XGBClassifier",
 )
+
+
+def save_tensors(path: Path, save: Callable[[str], None]) -> None:
+    """`save` a safetensors file under the name that it is given; `path` holds it whole or not at all.
+
+    RunError: it cannot be written.
+    """
+    from safetensors import SafetensorError
+
+    with whole(path) as part:
+        try:
+            save(str(part))
+        except SafetensorError as cause:  # what its writer makes of a full disk
+            raise OSError(str(cause)) from cause
 
 
 def save_head(head: Any, path: str | Path) -> Path:

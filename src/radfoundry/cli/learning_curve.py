@@ -153,8 +153,6 @@ class LearningCurve:
         )
 
     def _read(self) -> list[Measured]:
-        import pandas as pd
-
         from radfoundry.errors import InputError
         from radfoundry.plan.measured import read_curves
 
@@ -167,16 +165,7 @@ class LearningCurve:
                 "measured. Leave out these options, or --curve"
             )
         self.plan.check()
-        found = read_curves(self.curve, metric=self.metric)
-        table = pd.read_csv(self.curve)
-        stated = [] if "metric" not in table else table["metric"].dropna().astype(str).unique().tolist()
-        others = [name for name in stated if name != self.metric]
-        if self.metric is not None and others:
-            raise InputError(
-                f"--metric {self.metric}: column 'metric' of {self.curve.name} says {others[0]}. Leave out "
-                "--metric, or correct the column"
-            )
-        return found
+        return read_curves(self.curve, metric=self.metric)
 
     def _measure(self) -> list[Measured]:
         import numpy as np
@@ -283,14 +272,16 @@ class LearningCurve:
         import pandas as pd
 
         from radfoundry.cli.evaluate_files import whole
+        from radfoundry.table_files import whole_folder
 
         table = pd.concat([f.measured.table() for f, _, _ in answers], ignore_index=True).to_csv(index=False)
         record = jsonlib.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         if out.suffix in (".json", ".csv"):
             return whole(out, record if out.suffix == ".json" else table)
-        whole(out / "curves.csv", table)
-        whole(out / "forecast.json", record)
-        self._draw(out, [f for f, _, _ in answers])
+        with whole_folder(out) as folder:
+            (folder / "curves.csv").write_text(table, encoding="utf-8")
+            (folder / "forecast.json").write_text(record, encoding="utf-8")
+            self._draw(folder, [f for f, _, _ in answers])
         print(f"written to {out}", file=sys.stderr)
 
     def _draw(self, out: Path, forecasts: list[Forecast]) -> None:

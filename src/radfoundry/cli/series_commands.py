@@ -421,10 +421,9 @@ def _labels(args: Sorting, model: SeriesModel | None) -> Labels:
 
 def _tags(args: Sorting | Train, model: SeriesModel | None = None) -> TagList:
     """The list that was asked for; with a model, descriptions are read where it learnt from them."""
-    from radfoundry.series.tags import DESCRIPTIONS, load_tags
+    from radfoundry.series.tags import load_tags
 
-    learnt = model is not None and any(name in DESCRIPTIONS for name in model.scheme.text)
-    described = args.descriptions or learnt
+    described = args.descriptions or (model is not None and model.reads_descriptions)
     return load_tags(args.tags, descriptions=described) if args.tags else load_tags(descriptions=described)
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
+from radfoundry.audit.baselines import column_aurocs
 from radfoundry.cohort import Cohort
 from radfoundry.errors import TableError
 
@@ -20,6 +20,9 @@ MOST_CLASSES = 20
 
 TELLING = 0.999
 """A column whose AUC, one way or the other, reaches that tells the label alone, and the page says so."""
+
+BY_LUCK = 1e-3
+"""Probability of one such column among all by luck, above which no column is said to hold the label."""
 
 AT_ONCE = 256  # columns that are ranked together, for speed without much memory
 
@@ -68,7 +71,8 @@ def holding(matrix: np.ndarray, label: pd.Series) -> np.ndarray:
     """Numbers of the columns that hold a label: a value for each class, however the classes are coded.
 
     A label with more than `MOST_CLASSES` values (a time) must be there as it is. A column must be known in
-    half of the cases that have the label; with fewer than two cases a class nothing can be said.
+    half of the cases that have the label. Where so few cases have it that one of these columns would hold it
+    by luck with a probability above `BY_LUCK`, nothing can be said.
     """
     codes = _codes(label)
     classes, there = int(codes.max(initial=-1)) + 1, codes >= 0
@@ -77,7 +81,7 @@ def holding(matrix: np.ndarray, label: pd.Series) -> np.ndarray:
     if classes > MOST_CLASSES:
         number = pd.to_numeric(label, errors="coerce").to_numpy(np.float32)[there, None]
         return np.flatnonzero(((matrix[there] == number) | ~known).all(axis=0) & often)
-    if classes < 2 or there.sum() < 2 * classes:
+    if classes < 2 or _by_luck(np.bincount(codes[there])) * matrix.shape[1] > BY_LUCK:
         return np.empty(0, int)
     own = [matrix[codes == c] for c in range(classes)]
     low, high = (np.stack([best.reduce(part, axis=0) for part in own]) for best in (np.fmin, np.fmax))
@@ -121,10 +125,13 @@ def _areas(matrix: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def _area(matrix: np.ndarray, y: np.ndarray) -> np.ndarray:
-    m, n = int(y.sum()), int((1 - y).sum())
-    if not m or not n:
-        return np.full(matrix.shape[1], np.nan)
-    return (rankdata(matrix, axis=0)[y == 1].sum(axis=0) - m * (m + 1) / 2) / (m * n)
+    return column_aurocs(np.broadcast_to(y[:, None], matrix.shape), matrix)
+
+
+def _by_luck(counts: np.ndarray) -> float:
+    """Chance that a column with as many values, as often each, holds the classes of these counts by luck."""
+    ways = math.lgamma(counts.sum() + 1) - sum(math.lgamma(count + 1) for count in counts)
+    return math.exp(math.lgamma(len(counts) + 1) - ways)
 
 
 def _codes(values: pd.Series) -> np.ndarray:

@@ -296,7 +296,7 @@ def measure(
         if len(x) != len(y):
             raise InputError(f"{name}: needs one vector a case, not {len(x)} for {len(y)} cases. Embed again")
         usable, words = usable_features(name, x)
-        clean[name] = usable, "; ".join(w for w in (words, *telling(name, usable, y)) if w)
+        clean[name] = usable, "; ".join(w for w in (words, *telling(name, finite(x), y)) if w)
         if clean[name][1]:
             log(clean[name][1])
     pool = make_chains(y, patient, plan, train=train, test=test)

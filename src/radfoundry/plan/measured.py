@@ -238,9 +238,7 @@ def _one(own: pd.DataFrame, target: str, name: str, where: str, metric: str | No
         at = own[twice].iloc[0]
         raise TableError(f"{where}: row {_row(twice)}: size {at['n']:g} of repeat {at['repeat']} is there "
                          "twice. Give each curve its own `name`")  # fmt: skip
-    what = metric or (str(own["metric"].iloc[0]) if "metric" in own else "auroc")
-    if what not in METRICS:
-        raise TableError(f"{where}: column 'metric': {what!r} is not one of {', '.join(METRICS)}")
+    what = _metric(own, name, where, metric)
     wrong = _outside(own["value"], what)
     if wrong.any():
         why = _no_value(own.loc[wrong, "value"].iloc[0], what)
@@ -269,6 +267,24 @@ def _one(own: pd.DataFrame, target: str, name: str, where: str, metric: str | No
         None if pool is None else int(pool), covariance, None if cases is None else int(cases),
         None if positives is None else int(positives), design="measured elsewhere",
     )  # fmt: skip
+
+
+def _metric(own: pd.DataFrame, name: str, where: str, asked: str | None) -> str:
+    """What was asked for, or what the column says, which is one metric a curve and no other than asked."""
+    stated = [] if "metric" not in own else own["metric"].dropna().astype(str).unique().tolist()
+    if len(stated) > 1:
+        raise TableError(
+            f"{where}: {name} has {' and '.join(stated)} in the column 'metric'. Give each its own `name`"
+        )
+    if asked and stated and stated != [asked]:
+        raise TableError(
+            f"column 'metric' of {where} says {stated[0]}, and {asked} was asked for. Ask for {stated[0]} "
+            "or for none, or correct the column"
+        )
+    what = asked or (stated[0] if stated else "auroc")
+    if what not in METRICS:
+        raise TableError(f"{where}: column 'metric': {what!r} is not one of {', '.join(METRICS)}")
+    return what
 
 
 def _constants(own: pd.DataFrame, metric: str, where: str) -> dict[str, float]:

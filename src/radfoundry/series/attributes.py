@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 
 from radfoundry.series.header import SeriesHeader
-from radfoundry.series.rules_facts import Facts, code, within
+from radfoundry.series.rules_facts import Facts, within
 from radfoundry.series.verdict import Attributes
 
 AXES = ("sagittal", "coronal", "axial")
@@ -39,7 +39,7 @@ ANATOMY_WORDS = {
 }
 """Body Part Examined (DICOM PS3.16 Annex L and what vendors write), blanks and signs taken out."""
 COILS = (
-    ("Knee", r"KNEE|TXRX.?KN"),
+    ("Knee", r"KNEE|TXRX.?KN(?:EE)?"),
     ("Wrist", r"WRIST|HAND"),
     ("Elbow", r"ELBOW"),
     ("other", r"SHOULDER|BREAST|FOOT|ANKLE|CARDIAC"),
@@ -127,10 +127,10 @@ def anatomy_of(header: SeriesHeader) -> tuple[str, str]:
     parts = [str(value) for value in header.values.get("BodyPartExamined", ())]
     told = {name for part in parts if (name := _anatomy_word(part))}
     coils = [str(value) for value in header.values.get("ReceiveCoilName", ())]
-    worn = {name for coil in coils if (name := _anatomy_coil(coil))}
+    worn = {name for coil in coils if (name := _coil_word(coil)[0])}
     # what is no known part or coil is text that somebody typed: it stays out of the trace
     part = ", ".join(_plain(part) for part in parts if _anatomy_word(part))
-    coil = ", ".join(code(coil) for coil in coils if _anatomy_coil(coil))
+    coil = ", ".join(word for coil in coils if (word := _coil_word(coil)[1]))
     if len(told) > 1 or len(worn) > 1:
         return "", f"several body parts: {part or coil}"
     if told and worn and not _agree(*told, *worn):
@@ -165,6 +165,7 @@ def _anatomy_word(part: str) -> str:
     return next((name for name, words in ANATOMY_WORDS.items() if whole in words.split()), "")
 
 
-def _anatomy_coil(coil: str) -> str:
+def _coil_word(coil: str) -> tuple[str, str]:
+    """(anatomy, the word of the coil's name that tells it), both "" where none does."""
     text = re.sub(r"[_/;,]", " ", coil.upper())
-    return next((name for name, pattern in COILS if re.search(pattern, text)), "")
+    return next((name, hit[0]) for name, pattern in (*COILS, ("", "$")) if (hit := re.search(pattern, text)))

@@ -104,7 +104,7 @@ def sessions(series: Sequence[Series]) -> list[tuple[str, int]]:
     come last; UIDs break ties.
     """
     subjects = [re.sub(r"[^A-Za-z0-9]", "", one.subject) or "unknown" for one in series]
-    visits = [one.study or f"date {one.study_date}" for one in series]
+    visits = [one.visit for one in series]
     dates: dict[str, dict[str, str]] = {}
     for name, visit, one in zip(subjects, visits, series):
         known = dates.setdefault(name, {})

@@ -23,7 +23,7 @@ from radfoundry.series.header import SeriesHeader
 from radfoundry.series.labels import OTHER, joined, parted
 from radfoundry.series.model import Logits, Look, SeriesModel
 from radfoundry.series.pixels import Pixels, read_pixels
-from radfoundry.series.tags import DESCRIPTIONS, TagList, load_tags, read_header
+from radfoundry.series.tags import TagList, load_tags, read_header
 from radfoundry.series.towers import ImageTower, build
 from radfoundry.series.verdict import RuleVerdict, Verdict
 
@@ -100,7 +100,7 @@ class Classifier:
     @property
     def _learnt_descriptions(self) -> bool:
         """Whether the model reads descriptions itself: rules that read them too would count them twice."""
-        return self.model is not None and any(name in DESCRIPTIONS for name in self.model.scheme.text)
+        return self.model is not None and self.model.reads_descriptions
 
     def _decides(self, verdict: Verdict) -> bool:
         """Whether pixels may change a verdict that was made without them."""
@@ -172,13 +172,14 @@ def _verdict(
         return replace(_by_rules(header, said), source=f"rules+{_seen(look)}")
     unlike = calibrate.energy(logits.modality[row : row + 1], own.temperature)[0] > own.energy
     described = said is not None and rules.is_described(said)
-    likelihood = model.rules["modality"][label] if label else None
+    likelihood = None
     if described:
         likelihood = calibrate.described_likelihood(label, model.modalities)
+    elif label:
+        likelihood = model.rules["modality"][label]
     p = calibrate.combine(log_p, likelihood, _errors(model, look, "modality"))
-    best = int(p.argmax())
-    if described and (unlike or np.exp(log_p.max()) < SURE):  # it does not know
-        best = model.modalities.index(label)
+    alone = described and bool(unlike or np.exp(log_p.max()) < SURE)  # the network does not know
+    best = model.modalities.index(label) if alone else int(p.argmax())
     candidates = [model.modalities[i] for i in calibrate.sets(np.exp(log_p)[None], own.threshold)[0]]
     trace = [said.trace] if said else []
     top = int(log_p.argmax())
@@ -186,11 +187,11 @@ def _verdict(
     modality, kind = parted(model.modalities[best])
     sure_of_other = top != best and float(np.exp(log_p[top])) >= SURE
     contradicted = bool(label) and (model.modalities[best] != label or sure_of_other)
-    unsure = bool(p[best] < SURE) or contradicted
-    if unlike and not label:
+    unsure = bool(p[best] < SURE) or contradicted or alone
+    if unlike and (described or not label):
         trace.append("unlike all series that the model was trained on")
         unsure = True
-        if np.exp(log_p[top]) < KNOWN:
+        if not label and np.exp(log_p[top]) < KNOWN:
             modality, kind = OTHER, "UNKNOWN"
     overruled = rules.veto(header, modality, kind) if veto else None
     if overruled is not None:
@@ -282,8 +283,8 @@ def _doubt_pairs(
     """Repeats of one T1 protocol in a study may be before and after contrast: both become unsure."""
     studies: dict[tuple[str, str], list[int]] = {}
     for i, item in enumerate(series):
-        if visit := _visit(item):
-            studies.setdefault((item.subject, visit), []).append(i)
+        if item.study or item.study_date:
+            studies.setdefault((item.subject, item.visit), []).append(i)
     out = list(verdicts)
     for rows in studies.values():
         rows.sort(key=lambda i: (series[i].number is None, series[i].number or 0))
@@ -345,13 +346,9 @@ def in_batches(
     return out
 
 
-def _visit(series: Series) -> str:
-    """What series of one study share, for one subject: the study's UID, or its date where that is gone."""
-    return series.study or series.study_date
-
-
 def _together(one: Series, other: Series) -> bool:
-    return bool(_visit(one)) and (one.subject, _visit(one)) == (other.subject, _visit(other))
+    known = bool(one.study or one.study_date)
+    return known and (one.subject, one.visit) == (other.subject, other.visit)
 
 
 def _place(series: Series) -> tuple:

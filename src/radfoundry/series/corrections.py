@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,12 +68,12 @@ def read_corrections(path: Path | str, labels: Labels | None = None) -> dict[str
 
 
 def _latest(corrections: Iterable[Correction]) -> dict[str, Correction]:
-    """The last correction of each series, in the order in which they were made."""
+    """The last correction of each series, named by UID or digest, in the order they were made in."""
     found: dict[str, Correction] = {}
     for one in corrections:
-        found.pop(one.uid, None)
-        found[one.uid] = one
-    return found
+        found.pop(hidden_uid(one.uid), None)
+        found[hidden_uid(one.uid)] = one
+    return {one.uid: one for one in found.values()}
 
 
 def _lines(path: Path, text: str) -> list[tuple[int, Any]]:
@@ -180,23 +181,16 @@ def append(path: Path | str, corrections: Iterable[Correction], labels: Labels |
     What it says already is not written again. Raises InputError where the file is damaged, RunError where it
     cannot be written.
     """
-    from filelock import FileLock, Timeout
-
-    path = Path(path)
-    try:
-        with FileLock(path.with_name(f".{path.name}.lock"), timeout=10):
-            known = read_corrections(path, labels) if path.exists() else {}
-            new = [one for one in corrections if known.get(one.uid) != one]
-            with open(path, "a+b") as file:
-                if file.tell():
-                    file.seek(-1, 2)
-                    torn = file.read(1) != b"\n"
-                    file.write(b"\n" if torn else b"")
-                file.write("".join(json.dumps(asdict(one)) + "\n" for one in new).encode())
-    except (OSError, Timeout) as cause:
-        raise RunError(
-            f"{path} cannot be written: {cause}. Check permissions, or wait for the other call"
-        ) from cause
+    path, given = Path(path), list(corrections)
+    with _locked(path):
+        known = of_series(read_corrections(path, labels) if path.exists() else {}, [one.uid for one in given])
+        new = [one for one, old in zip(given, known) if old is None or replace(old, uid=one.uid) != one]
+        with open(path, "a+b") as file:
+            if file.tell():
+                file.seek(-1, 2)
+                torn = file.read(1) != b"\n"
+                file.write(b"\n" if torn else b"")
+            file.write("".join(json.dumps(asdict(one)) + "\n" for one in new).encode())
     return len(new)
 
 
@@ -205,17 +199,24 @@ def hide_uids(path: Path | str) -> None:
 
     Raises RunError where it cannot be written.
     """
+    path = Path(path)
+    with _locked(path):
+        lines = [entry for _, entry in _lines(path, path.read_text(encoding="utf-8-sig"))]
+        hidden = [line | {"uid": hidden_uid(line["uid"])} for line in lines]
+        if hidden != lines:
+            partial = path.with_name(f".{path.name}.partial")
+            partial.write_text("".join(json.dumps(line) + "\n" for line in hidden), encoding="utf-8")
+            partial.replace(path)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Keep other calls off a file; RunError where it is kept from this one, or cannot be written."""
     from filelock import FileLock, Timeout
 
-    path = Path(path)
     try:
         with FileLock(path.with_name(f".{path.name}.lock"), timeout=10):
-            lines = [entry for _, entry in _lines(path, path.read_text(encoding="utf-8-sig"))]
-            hidden = [line | {"uid": hidden_uid(line["uid"])} for line in lines]
-            if hidden != lines:
-                partial = path.with_name(f".{path.name}.partial")
-                partial.write_text("".join(json.dumps(line) + "\n" for line in hidden), encoding="utf-8")
-                partial.replace(path)
+            yield
     except (OSError, Timeout) as cause:
         raise RunError(
             f"{path} cannot be written: {cause}. Check permissions, or wait for the other call"

@@ -15,12 +15,10 @@ from pydicom.uid import UID
 from radfoundry import optional
 from radfoundry.errors import MissingExtra, ReadError
 from radfoundry.io.dicom import NATIVE
+from radfoundry.series.element import UIDS
 
 if TYPE_CHECKING:
     from radfoundry.series.find import Series
-
-UIDS = re.compile(r"(?<![\w.])(?!1\.2\.840\.10008\.)\d+(?:\.\d+){5,}(?![\w.])")
-"""Six numbers or more with dots between them, but not the UIDs that DICOM registers."""
 
 
 def executable() -> str:

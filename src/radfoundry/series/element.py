@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 
 from pydicom.datadict import dictionary_VR
 from pydicom.multival import MultiValue
@@ -15,6 +16,11 @@ LARGEST = 2**31 - 1
 """The largest whole number that DICOM can say (an IS)."""
 DIGITS = 12
 """Hexadecimal digits of a digest: 48 bits, so that a million of them meet once in five hundred archives."""
+UIDS = re.compile(r"(?<![^\W_])(?<!\d\.)(?!1\.2\.840\.10008\.)\d+(?:\.\d+){5,}(?![^\W_]|\.\d)")
+"""Six numbers or more with dots between them, but not the UIDs that DICOM registers.
+
+Words may stand before and behind, parted by a dot, a blank or an underscore: "MR.1.2.3.4.5.6.dcm".
+"""
 
 
 def text(file: DicomFile, name: str) -> str:

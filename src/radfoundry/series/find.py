@@ -63,6 +63,11 @@ class Series:
     problem: str = ""
     notes: tuple[str, ...] = ()
 
+    @property
+    def visit(self) -> str:
+        """What series of one study share, for one subject: its UID, or its date where that is gone."""
+        return self.study or f"date {self.study_date}"
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -123,7 +128,7 @@ def survey(
         above = os.path.dirname(path)
         where = names.get(above)
         if where is None:
-            where = names[above] = _printable(str(path.parent.relative_to(folder)))
+            where = names[above] = printable(str(path.parent.relative_to(folder)))
         if file is not None:
             opened.append((file, where))
         else:
@@ -209,31 +214,6 @@ def fingerprint(one: Series) -> tuple[str, int]:
     return hashlib.sha256("\n".join(sorted(parts)).encode("utf-8", "surrogateescape")).hexdigest(), total
 
 
-def hidden(where: str) -> str:
-    """A digest in place of the name of a folder, the same for the same name."""
-    return f"path-{digest(where, SHORT)}"
-
-
-def without_paths(text: str, one: Series) -> str:
-    """What was said of a series, with digests in place of its folders and files.
-
-    A word of the text that happens to be a folder's name, such as T1, stays: messages name a whole path, or
-    begin with `where`.
-
-    >>> without_paths("Doe^J: no files; T1 → Doe", Series("1", "", "", "", 1, "Doe^J", ()))
-    'path-d6c2115b: no files; T1 → Doe'
-    """
-    for end in (":", " holds"):
-        text = text.replace(f"{one.where}{end}", f"{hidden(one.where)}{end}")
-    if os.sep not in text:
-        return text
-    paths = {path for file in one.files for path in (str(file.path), str(file.path.parent))}
-    for name in sorted({*paths, *one.where.split(", ")}, key=len, reverse=True):
-        for said in (name, _printable(name)) if os.sep in name else ():
-            text = text.replace(said, hidden(name))
-    return text
-
-
 def _walk(root: Path, passed: Counter[str]) -> Iterator[Path]:
     """Files that may be DICOM; what is hidden, a DICOMDIR or a link that leaves the root is counted."""
     inside = root.resolve()
@@ -291,7 +271,7 @@ def _map(look: Callable[[Path], Any], paths: list[Path], threads: int) -> Iterab
         yield from pool.map(look, paths)
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """File names are bytes: what is no UTF-8 becomes an escape, and control characters do too."""
     text = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -2,8 +2,9 @@
 
 Lines of JSON: {"begin": series, ...}, its files are about to be put in place; {"end": series}, they are;
 {"void": series}, they are not, and what it had before is back; {"gone": series}, taken out; {"study": study,
-...}, the number of its session. Series and studies are digests of their UIDs. Files that are to be replaced
-wait in `.radfoundry/aside`: an image leaves the tree when the one that takes its place is there.
+...}, the number of its session; {"renamed": series, "to": series}, one that `Journal.follow` knew again.
+Series and studies are digests of their UIDs. Files that are to be replaced wait in `.radfoundry/aside`: an
+image leaves the tree when the one that takes its place is there.
 """
 
 from __future__ import annotations
@@ -13,13 +14,13 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from radfoundry.errors import ReadError, RunError
 from radfoundry.series import naming
-from radfoundry.series.dcm2niix_program import UIDS
+from radfoundry.series.find import fingerprint
 
 if TYPE_CHECKING:
     from radfoundry.series.bids import Converted
@@ -119,7 +120,8 @@ def claimed(out: Path, layout: Layout, resume: bool) -> Iterator[Journal]:
 class Journal:
     """done: series that are in place. begun: those that a call was placing when it was killed.
 
-    kept: folders that a series left, with files of others. names, studies: see `naming`.
+    kept: folders that a series left, with files of others. names, studies: see `naming`. renamed: lines that
+    `follow` found and `settle` writes.
     """
 
     out: Path
@@ -129,6 +131,7 @@ class Journal:
     kept: dict[str, str] = field(default_factory=dict)
     names: dict[str, dict[str, int]] = field(default_factory=dict)
     studies: dict[tuple[str, str], int] = field(default_factory=dict)
+    renamed: list[dict[str, str]] = field(default_factory=list)
 
     @property
     def path(self) -> Path:
@@ -178,16 +181,28 @@ class Journal:
             self.done[line["end"]] = self.begun.pop(line["end"])
         elif "study" in line:
             self.studies[str(line["subject"]), line["study"]] = int(line["session"])
+        elif "renamed" in line:
+            books: list[dict[str, Any]] = [self.done, self.begun, *self.names.values()]
+            for book in books:
+                if line["renamed"] in book:
+                    book[str(line["to"])] = book.pop(line["renamed"])
         elif "void" in line:
             self.begun.pop(line["void"], None)
         else:
             self.done.pop(line["gone"], None)
 
     def _append(self, *lines: dict[str, Any]) -> None:
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.write("".join(json.dumps(line) + "\n" for line in lines))
-            file.flush()
-            os.fsync(file.fileno())
+        size = None
+        try:
+            with open(self.path, "ab") as file:
+                size = file.tell()
+                file.write("".join(json.dumps(line) + "\n" for line in lines).encode())
+                file.flush()
+                os.fsync(file.fileno())
+        except BaseException:  # a full disk, an interrupt: half a line would run into the next one
+            if size is not None:
+                os.truncate(self.path, size)
+            raise
 
     def _say(self, line: dict[str, Any]) -> None:
         self._append(line)
@@ -207,6 +222,24 @@ class Journal:
             for line in new:
                 self._take(line)
 
+    def follow(self, series: Sequence[Series], subjects: Sequence[str]) -> None:
+        """Know a series again that others share the UID with since, so that a digest stands behind it now.
+
+        It is the one of the same subject and files, where no second one is. subjects: as paths name them.
+        """
+        idents = {naming.series_key(one) for one in series}
+        found: dict[str, list[str]] = {}
+        for one, subject in zip(series, subjects, strict=True):
+            before = naming.series_key(replace(one, uid=one.uid.rpartition("-")[0]))
+            entry, now = self.done.get(before), naming.series_key(one)
+            if entry is None or before in idents or now in self.done:
+                continue
+            if f"sub-{subject}" in Path(entry.files[0]).parts and fingerprint(one)[0] == entry.digest:
+                found.setdefault(before, []).append(now)
+        self.renamed = [{"renamed": old, "to": new[0]} for old, new in found.items() if len(new) == 1]
+        for line in self.renamed:
+            self._take(line)
+
     def settle(self, jobs: Sequence[Job]) -> None:
         """Undo what was half placed, and take out what is to be nowhere.
 
@@ -214,10 +247,16 @@ class Journal:
         """
         wanted = {job.ident: job for job in jobs}
         if strange := len(self.done.keys() - wanted.keys()):
-            raise RunError(f"{self.out} holds {strange} series of another input. Pass a new folder")
+            raise RunError(
+                f"{self.out} holds {strange} series of another input, or of a Series Instance UID that "
+                "others share now, with files that changed. Pass a new folder"
+            )
         with explained(self.out):
+            if self.renamed:
+                self._append(*self.renamed)
             for ident in list(self.begun):
                 self._undo(ident)
+            self._clear_aside()  # what is left there is of a series that is in place
             for ident, entry in list(self.done.items()):
                 if wanted[ident].left_out and not self._outlives(entry, wanted[ident]):
                     self._remove(entry.files)
@@ -288,9 +327,11 @@ class Journal:
         own = set(old.files) if old else set()
         if taken := [name for name in files if name not in own and os.path.lexists(self._inside(name))]:
             raise ReadError(f"{taken[0]} is in the tree already, and not of this series. Move it away")
+        with explained(self.out):
+            self._clear_aside()  # before it is begun: `_undo` takes what lies there for files of this series
         self._say(
             {"begin": job.ident, "digest": digest, "target": job.target, "files": files, "held": made.held,
-             "notes": [UIDS.sub("…", note) for note in made.notes], "whole": not job.series.problem,
+             "notes": made.notes, "whole": not job.series.problem,
              "name": job.name.lower(), "number": job.number}
         )  # fmt: skip
         try:
@@ -309,8 +350,12 @@ class Journal:
             self._told(job.ident, old)
         return self.done[job.ident]
 
+    def _clear_aside(self) -> None:
+        """Remove files that were replaced; OSError where they cannot be."""
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self.aside)
+
     def _set_aside(self, old: Entry | None) -> None:
-        shutil.rmtree(self.aside, ignore_errors=True)
         if old is None:
             return
         self.aside.mkdir()

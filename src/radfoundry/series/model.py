@@ -19,6 +19,7 @@ from radfoundry.series.calibrate import Calibration
 from radfoundry.series.encode import TagScheme, Tokens
 from radfoundry.series.header import SeriesHeader
 from radfoundry.series.phrases import TextTower
+from radfoundry.series.tags import DESCRIPTIONS
 
 if TYPE_CHECKING:
     from radfoundry.series.network import SeriesNet
@@ -62,6 +63,11 @@ class SeriesModel:
     def image_shape(self) -> tuple[int, int]:
         """(image tokens of a series, their dim)."""
         return self.net.shape.image_tokens, self.net.shape.image_dim
+
+    @property
+    def reads_descriptions(self) -> bool:
+        """Whether it learnt from Series Description or another free text."""
+        return any(name in DESCRIPTIONS for name in self.scheme.text)
 
     def tokens(
         self, headers: Sequence[SeriesHeader | None], images: Sequence[np.ndarray | None] | None = None

@@ -6,13 +6,16 @@ arrives, such a file would come to lie beside another image than it was made for
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+
+from radfoundry.series.element import digest
 
 if TYPE_CHECKING:
     from radfoundry.series.find import Series
 
+DIGITS = 24
+"""Hexadecimal digits of the digests below: of an archive of any size no two meet."""
 Given = Mapping[str, Mapping[str, int]]
 """A name without its number, in lower case -> `series_key` -> the number that the series was given there."""
 Sessions = Mapping[tuple[str, str], int]
@@ -23,16 +26,12 @@ Numbered = Sequence[tuple[str, int]]
 
 def series_key(one: Series) -> str:
     """What tells a series from others, the same in every call, without saying its UID."""
-    return _digest(f"{one.uid} {one.study}")
+    return digest(f"{one.uid} {one.study}", DIGITS)
 
 
 def study_key(one: Series) -> str:
     """What tells the study of a series from others of its subject, the same in every call."""
-    return _digest(one.study or f"date {one.study_date}")
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+    return digest(one.visit, DIGITS)
 
 
 def sessions(series: Sequence[Series], by_date: Numbered, given: Sessions) -> list[tuple[str, int]]:

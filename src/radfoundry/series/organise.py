@@ -21,10 +21,10 @@ from radfoundry.errors import MissingExtra, ReadError, RunError
 from radfoundry.series import bids, naming
 from radfoundry.series import labels as names
 from radfoundry.series.bids import TIMEOUT_S, Converted
-from radfoundry.series.find import fingerprint, hidden, instances, unique_ids
+from radfoundry.series.find import fingerprint, instances, unique_ids
 from radfoundry.series.journal import Job, Journal, Layout, cannot_write, claimed, explained
 from radfoundry.series.labels import Labels
-from radfoundry.series.origin import hidden_uid, without_origin
+from radfoundry.series.origin import hidden, hidden_uid, without_origin
 from radfoundry.series.tree_files import write_tree_files
 from radfoundry.series.verdict import Verdict
 
@@ -128,7 +128,7 @@ def organise(
     for verdict in verdicts:
         known.of(verdict.modality, verdict.kind)  # InputError before anything is written
     with claimed(out, layout, resume) as journal:
-        jobs = _plan(series, verdicts, layout, copy, only_sure, known, timeout_s, journal)
+        jobs, numbered = _plan(series, verdicts, layout, copy, only_sure, known, timeout_s, journal)
         digests = [fingerprint(job.series) for job in jobs]
         journal.settle(jobs)
         wanted = [journal.wants(job, digest) for job, (digest, _) in zip(jobs, digests)]
@@ -137,6 +137,7 @@ def organise(
             if missing > (free := shutil.disk_usage(out).free):
                 sizes = f"{free / 1e9:.2f} GB free, but the series need {missing / 1e9:.2f} GB"
                 raise RunError(f"{out} has {sizes}. Make room, or pass another folder")
+        journal.remember(series, numbered)  # not before: a call that is refused gives no number away
         rows = []
         for done, (job, (digest, _), make) in enumerate(zip(jobs, digests, wanted), start=1):
             rows.append(_carry_out(job, digest, journal, make=make))
@@ -192,28 +193,30 @@ def _placed(job: Job, digest: str, journal: Journal) -> str:
 def _plan(
     series: Sequence[Series], verdicts: Sequence[Verdict], layout: Layout, copy: Copy, only_sure: bool,
     labels: Labels, timeout_s: float, journal: Journal,
-) -> list[Job]:  # fmt: skip
-    """What to do with each series, sessions and names as the journal knows them."""
+) -> tuple[list[Job], naming.Numbered]:  # fmt: skip
+    """(what to do with each series; its subject and session), with sessions and names of the journal."""
     by_date = bids.sessions(series)
+    journal.follow(series, [subject for subject, _ in by_date])
     numbered = naming.sessions(series, by_date, journal.studies)
     notes = [(note,) if note else () for note in naming.order_notes(by_date, numbered)]
-    journal.remember(series, numbered)
     of = zip(series, unique_ids(series), verdicts, numbered, notes, strict=True)
     if layout == "bids":
         program = _program()
         targets = bids.plan(series, verdicts, labels, only_sure=only_sure, numbered=numbered,
                             given=journal.names)  # fmt: skip
-        return [
+        jobs = [
             Job(one, uid, verdict, session, target.name, target.run, target.path, target.left_out,
                 functools.partial(_to_nifti, one, target, verdict.anatomy, program, timeout_s), note)
             for (one, uid, verdict, (_, session), note), target in zip(of, targets, strict=True)
         ]  # fmt: skip
+        return jobs, numbered
     folders = dicom_folders(series, verdicts, numbered, journal.names)
-    return [
+    jobs = [
         Job(one, uid, verdict, session, *named, "unsure" if only_sure and verdict.unsure else "",
             functools.partial(_to_folder, one, named[2], copy), note)
         for (one, uid, verdict, (_, session), note), named in zip(of, folders, strict=True)
     ]  # fmt: skip
+    return jobs, numbered
 
 
 def _program() -> str:

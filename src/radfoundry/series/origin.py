@@ -7,19 +7,18 @@ names or UIDs can make them again, so they are pseudonyms and no anonymisation.
 
 from __future__ import annotations
 
-import hashlib
+import os
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from radfoundry.series.dcm2niix_program import UIDS
-from radfoundry.series.find import hidden, without_paths
+from radfoundry.series.element import UIDS, digest
+from radfoundry.series.find import SHORT, Series, printable
 from radfoundry.series.labels import OTHER
-from radfoundry.series.rules_kind import CAPTURE, DOCUMENTS
+from radfoundry.series.rules_kind import DOCUMENTS, is_capture
 
 if TYPE_CHECKING:
     from radfoundry.series.classify import Classified
-    from radfoundry.series.find import Series
     from radfoundry.series.header import SeriesHeader
     from radfoundry.series.verdict import Verdict
 
@@ -34,7 +33,32 @@ def hidden_uid(uid: str) -> str:
     """
     if not uid or re.fullmatch(r"uid-[0-9a-f]{16}", uid):
         return uid
-    return f"uid-{hashlib.sha256(uid.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
+    return f"uid-{digest(uid, 16)}"
+
+
+def hidden(where: str) -> str:
+    """A digest in place of the name of a folder, the same for the same name."""
+    return f"path-{digest(where, SHORT)}"
+
+
+def without_paths(text: str, one: Series) -> str:
+    """What was said of a series, with digests in place of its folders and files.
+
+    A word of the text that happens to be a folder's name, such as T1, stays: messages name a whole path, or
+    begin with `where`.
+
+    >>> without_paths("Doe^J: no files; T1 → Doe", Series("1", "", "", "", 1, "Doe^J", ()))
+    'path-d6c2115b: no files; T1 → Doe'
+    """
+    for end in (":", " holds"):
+        text = text.replace(f"{one.where}{end}", f"{hidden(one.where)}{end}")
+    if os.sep not in text:
+        return text
+    paths = {path for file in one.files for path in (str(file.path), str(file.path.parent))}
+    for name in sorted({*paths, *one.where.split(", ")}, key=len, reverse=True):
+        for said in (name, printable(name)) if os.sep in name else ():
+            text = text.replace(said, hidden(name))
+    return text
 
 
 def without_origin(text: str, one: Series) -> str:
@@ -71,7 +95,7 @@ def unshown(header: SeriesHeader, verdict: Verdict) -> str:
     """
     if "YES" in header.words("BurnedInAnnotation"):
         return "burned-in annotation"
-    captured = any(str(uid).startswith(CAPTURE) for uid in header.values.get("SOPClassUID", ()))
+    captured = any(is_capture(str(uid)) for uid in header.values.get("SOPClassUID", ()))
     if captured or header.values.get("ConversionType") or header.words("Modality") & DOCUMENTS:
         return LEGIBLE["SCREEN"]
     return LEGIBLE.get(verdict.kind, "") if verdict.modality == OTHER else ""

@@ -191,6 +191,6 @@ def explain(header: SeriesHeader) -> list[str]:
         f"{show(round(f.volumes))} volumes" if f.volumes >= 2 and header.n_positions else "",
         attributes.plane,
         "fat suppressed" if attributes.fat_suppressed else "",
-        f.agent_name if f.agent else "",
+        f.agent_said if f.agent else "",
     ]
     return [part for part in parts if part]

@@ -177,7 +177,7 @@ def _t1_agent(f: Facts) -> str:
     if {"PRE", "NATIVE", "NATIV"} & set(" ".join(described).replace("_", " ").replace("-", " ").split()):
         return ""
     seen = next(filter(None, (test(f) for test, _, _ in T1_TESTS.values())), "")
-    return f"{seen} + {f.agent_name}" if seen else ""
+    return f"{seen} + {f.agent_said}" if seen else ""
 
 
 for _name, (_test, _reference, _vendor) in T1_TESTS.items():

@@ -318,7 +318,7 @@ class Facts:
         return True if True in told else False if False in told else None
 
     @property
-    def agent_name(self) -> str:
+    def agent_said(self) -> str:
         """ "agent" and the known one that is named; never the text of the element itself."""
         told = " ".join(str(value) for value in self.header.values.get("ContrastBolusAgent", ()))
         known = [word for word in re.findall(r"[A-Z]+", told.upper()) if word in AGENTS]
@@ -383,10 +383,12 @@ def show(value: float | None) -> str:
 
 
 def code(text: str) -> str:
-    """A code word as it stands, for a trace, or "…" where it is none: such elements hold no names.
+    """The value of an element of code words (VR CS) as it stands, for a trace, or "…" where it cannot be one.
 
-    >>> code("M_FFE"), code("DOE^JOHN")
-    ('M_FFE', '…')
+    Words of a free text may look like code words: of such an element only words that are known may be shown.
+
+    >>> code("M_FFE"), code("DOE^JOHN"), code("SCREEN SAVE")
+    ('M_FFE', '…', 'SCREEN SAVE')
     """
     return text if re.fullmatch(r"[\w .+*/-]{1,32}", text, re.ASCII) else "…"
 

@@ -38,6 +38,11 @@ DICOM_TYPE = "DICOM PS3.3 C.7.6.1.1.2 and C.8.16.1, Image Type"
 SIEMENS_TYPES = "DICOM PS3.3 C.8.3.1.1.1, Image Type values of Siemens; niix2bids, decision_tree/siemens.py"
 
 
+def is_capture(uid: str) -> bool:
+    """Whether a SOP class is secondary capture, of one frame or of several."""
+    return uid == CAPTURE or uid.startswith(f"{CAPTURE}.")
+
+
 @BOOK.rule("not-mr", "other:NOT-MR", "DICOM PS3.3 C.7.3.1.1.1, Modality; PS3.4 B.5, Storage SOP Classes")
 def _not_mr(f: Facts) -> str:
     """Modality other than MR (documents apart), or, without Modality, an SOP class of another modality."""
@@ -62,8 +67,7 @@ def _spectroscopy(f: Facts) -> str:
 @BOOK.rule("secondary-capture", "other:SCREEN", "DICOM PS3.3 C.8.6.1, Conversion Type; PS3.4 B.5")
 def _capture(f: Facts) -> str:
     """SOP class of secondary capture, Conversion Type, Modality of a document, or Image Type SCREEN SAVE."""
-    uid = f.word("SOPClassUID")
-    if uid == CAPTURE or uid.startswith(f"{CAPTURE}."):
+    if is_capture(f.word("SOPClassUID")):
         return "SOP class of secondary capture"
     if conversion := f.word("ConversionType"):
         return f"ConversionType {code(conversion)}"

@@ -57,7 +57,7 @@ def _dsc(f: Facts) -> str:
         return ""
     if f.derived or not (words or f.agent):
         return ""
-    return f"EP/GR + TE {show(f.te)} + {'perfusion' if words else f.agent_name}"
+    return f"EP/GR + TE {show(f.te)} + {'perfusion' if words else f.agent_said}"
 
 
 @BOOK.rule("image-type-trace", "DWI", "dcm2niix, Philips/README (ISOTROPIC); Siemens Image Type TRACEW")
@@ -286,5 +286,5 @@ def _dce(f: Facts) -> str:
     """Gradient echo 3D, TR up to 12 ms, TE up to 5 ms, 5 volumes or more, contrast agent, no angiography."""
     fast = f.gradient and f.dimension == "3D" and within(f.tr, 1, 12) and within(f.te, 0.3, 5)
     if fast and f.agent and f.volumes >= 5 and f.plain and not f.dixon and f.word("AngioFlag") != "Y":
-        return f"GR 3D + TR {show(f.tr)} + {show(f.volumes)} volumes + {f.agent_name}"
+        return f"GR 3D + TR {show(f.tr)} + {show(f.volumes)} volumes + {f.agent_said}"
     return ""

@@ -150,10 +150,12 @@ def fits(options: Options) -> Fits:
 def embed(run: Run, cohorts: Sequence[Cohort], name: str, options: Options) -> list[Embeddings]:
     """Vectors of several cohorts by one encoder, loaded once; failures are logged and counted aloud."""
     main = not baselines.is_control(name)
+    of = name.removeprefix("random:")
+    described = main or of.startswith("hf-hub:")  # what has no card is known by its files alone, twins too
     encoder = encoders.load(
         name,
-        weights=options.weights_of(name),
-        revision=options.revision if main else None,
+        weights=options.weights_of(of) if described else None,
+        revision=options.revision if described else None,
         device=options.device,
         precision=options.precision if main else "auto",  # a control has no engine but its own
         accept_licences=options.accept_licence,

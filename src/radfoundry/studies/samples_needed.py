@@ -259,30 +259,40 @@ def _drawings(run: Run, config: Config, answers: list[_Answer]) -> None:
 
 
 def _table(run: Run, config: Config, answers: list[_Answer]) -> None:
-    rows = []
+    needed: list[list[Any]] = []
+    costs: list[list[Any]] = []
     for a in answers:
         f, m = a.forecast, a.measured
-        needed = cost(
+        needed.append([
+            m.target, m.name, f"{m.mean[-1]:.3f} at {m.n[-1]:g}", f.verdict, count(f.named), f.interval,
+            f.probability,
+        ])  # fmt: skip
+        found = cost(
             f.named, a.prevalence, negatives=m.negatives, price=config.price, have=float(m.n[-1])
         ) if f.usable else None  # fmt: skip
-        rows.append([
-            m.target, m.name, f"{m.mean[-1]:.3f} at {m.n[-1]:g}", f.verdict, count(f.named),
-            f.interval, f.probability, a.prevalence,
-            "–" if needed is None else f"{needed.cases:,.0f} ({needed.low:,.0f} to {needed.high:,.0f})",
-            "–" if needed is None or not needed.cases else needed.binds,
-            None if needed is None or needed.budget is None else round(needed.budget),
-        ])  # fmt: skip
+        if found is not None:
+            cases = f"{found.cases:,.0f} ({found.low:,.0f} to {found.high:,.0f})"
+            costs.append([
+                m.target, m.name, a.prevalence, cases, found.binds if found.cases else "–",
+                *([] if found.budget is None else [round(found.budget)]),
+            ])  # fmt: skip
     run.set_section("samples_needed", {
         "kind": "table", "title": f"Positives needed for {config.metric} {config.goal:g}",
         "columns": ["label", "features", "measured", "verdict", "positives needed", "90 % interval",
-                    "P(within horizon)", "prevalence", "further cases to label", "found last", "budget"],
-        "rows": rows,
+                    "P(within horizon)"],
+        "rows": needed,
         "caption": f"Horizon: {config.horizon:g} times the largest size. Unbounded: the lower limit of the "
-        "curve never reaches the goal within the horizon. Further cases: to screen and label, at the "
-        "prevalence beside them, until the missing positives are found and "
-        f"{config.negatives:g} negatives for each; found last: the class that decides the number"
-        + ("." if config.price is None else f". Budget: {config.price:g} a case."),
+        "curve never reaches the goal within the horizon.",
     })  # fmt: skip
+    if costs:
+        priced = [] if config.price is None else [f"budget at {config.price:g} a case"]
+        run.set_section("cost", {
+            "kind": "table", "title": "What finding them costs",
+            "columns": ["label", "features", "prevalence", "further cases to label", "found last", *priced],
+            "rows": costs,
+            "caption": "Further cases: to screen and label until the missing positives are found and "
+            f"{config.negatives:g} negatives for each; found last: the class that decides the number.",
+        })  # fmt: skip
 
 
 def _families(run: Run, answers: list[_Answer]) -> None:
