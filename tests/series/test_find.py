@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import zipfile
@@ -28,6 +29,25 @@ def test_a_series_is_its_files_in_order_of_instance_number(tmp_path: Path) -> No
     assert (series.uid, series.study, series.number, series.where) == (uid("series"), uid("study"), 3, "a")
     assert (series.study_date, series.problem, series.notes) == ("20260102", "", ())
     assert all(file.has_pixels for file in series.files)
+
+
+def test_the_garbage_collector_rests_while_headers_are_read_and_is_as_it_was_after(tmp_path: Path) -> None:
+    put(tmp_path / "a", *(mr(number) for number in range(1, 31)))
+    (tmp_path / "none").mkdir()
+    during = []
+    gc.collect()
+    survey(tmp_path / "a", progress=lambda *_: during.append(gc.isenabled()))
+    assert not any(during) and during and gc.isenabled()
+    with pytest.raises(ReadError):
+        survey(tmp_path / "none")
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        found = survey(tmp_path / "a")
+        assert not gc.isenabled()
+        assert gc.collect() < 30 and found  # nothing is left that only the collector would free
+    finally:
+        gc.enable()
 
 
 def test_the_subject_is_a_pseudonym_and_the_patient_is_forgotten(tmp_path: Path) -> None:
