@@ -80,8 +80,13 @@ def test_report_holds_methods_audit_and_slope(finished: Path) -> None:
 
 def test_the_headline_prints_the_gap_to_raw_pixels_with_its_interval(finished: Path) -> None:
     words = sections(finished)["verdict"]["text"]
-    number = r"[+-]0\.\d{3}"
-    assert re.search(rf"raw pixels \({number}, 95% CI {number} to {number}\)", words)
+    number = r"([+-]0\.\d{3})"
+    found = re.findall(rf"raw pixels \({number}, 95% CI {number} to {number}\)", words)
+    metrics = json.loads((finished / "metrics.json").read_text())
+    gaps = [e for e in metrics if e["name"] == "auroc_difference"]
+    assert found and [(f"{e['value']:+.3f}", f"{e['low']:+.3f}", f"{e['high']:+.3f}") for e in gaps] == found
+    assert {e["model"] for e in gaps} == {"random-projection minus raw-pixels"}
+    assert "old" in {e["target"] for e in gaps}  # of the other label raw pixels are the best features
 
 
 def curve(name: str, level: float, *, tested: bool = True) -> study._Answer:
@@ -97,11 +102,11 @@ def curve(name: str, level: float, *, tested: bool = True) -> study._Answer:
 
 def test_an_encoder_is_ahead_of_raw_pixels_by_more_than_the_luck_of_patients() -> None:
     plain = curve("raw-pixels", 0.7)
-    assert "enc is ahead of raw pixels (+0.09" in study._against(curve("enc", 0.8), plain)
-    assert "enc is behind raw pixels (-0.10" in study._against(curve("enc", 0.6), plain)
-    alone, joint = (study._against(curve("enc", 0.742), plain, among) for among in (1, 4))
+    assert "enc is ahead of raw pixels (+0.09" in study._against(curve("enc", 0.8), plain)[0]
+    assert "enc is behind raw pixels (-0.10" in study._against(curve("enc", 0.6), plain)[0]
+    alone, joint = (study._against(curve("enc", 0.742), plain, among)[0] for among in (1, 4))
     assert "is ahead of" in alone and "is not ahead of" in joint and "joint over 4 encoders" in joint
-    said = study._against(curve("enc", 0.8, tested=False), plain)
+    said, _ = study._against(curve("enc", 0.8, tested=False), plain)
     assert "no test is made" in said and "ahead" not in said
 
 

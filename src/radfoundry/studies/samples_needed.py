@@ -224,7 +224,9 @@ def _show(run: Run, config: Config, answers: list[_Answer], labels: Sequence[Lab
     _labels_to_come(run, config, answers)
     _early(run, config, answers)
     run.add_estimates([e for a in answers for e in _estimates(a)])
-    run.verdict(*_verdict(config, answers))
+    words, items, gaps = _verdict(config, answers)
+    run.verdict(words, items)
+    run.add_estimates(gaps)
     for a in answers:
         if not a.forecast.usable:
             run.note(a.forecast.sentence)
@@ -403,9 +405,9 @@ def _estimates(a: _Answer) -> list[Estimate]:
 
 def _verdict(
     config: Config, answers: list[_Answer]
-) -> tuple[str, list[tuple[str, Estimate, Estimate | None]]]:
-    """One sentence a label for its best encoder, with raw pixels beside it."""
-    words, items = [], []
+) -> tuple[str, list[tuple[str, Estimate, Estimate | None]], list[Estimate]]:
+    """(one sentence a label for its best encoder, its value beside raw pixels, what it is ahead by)."""
+    words, items, gaps = [], [], []
     for target in dict.fromkeys(a.measured.target for a in answers):
         own = [a for a in answers if a.measured.target == target]
         trained = [a for a in own if not is_control(a.measured.name)] or own
@@ -413,12 +415,14 @@ def _verdict(
         words.append(best.forecast.sentence)
         plain = next((a for a in own if a.measured.name == "raw-pixels" and a is not best), None)
         if plain is not None:
-            words.append(_against(best, plain, sum(a is not plain for a in trained)))
+            said, found = _against(best, plain, sum(a is not plain for a in trained))
+            words.append(said)
+            gaps.append(found)
         value = _estimates(best)[0]
         floor = _estimates(plain)[0] if plain else _chance(best, value)
         items.append((f"{config.metric.upper() if config.metric == 'auroc' else config.metric}, {target}, "
                       f"{best.measured.n[-1]:g} positives", value, floor))  # fmt: skip
-    return " ".join(word[0].upper() + word[1:] for word in words), items
+    return " ".join(word[0].upper() + word[1:] for word in words), items, gaps
 
 
 def _chance(a: _Answer, value: Estimate) -> Estimate | None:
@@ -441,21 +445,21 @@ def _rank(a: _Answer) -> tuple[float, float]:
     return (a.forecast.probability if a.forecast.usable else -1.0), float(a.measured.mean[-1])
 
 
-def _against(best: _Answer, plain: _Answer, among: int = 1) -> str:
-    """Whether the encoder is ahead of raw pixels at the largest size, by `plan.gap`.
+def _against(best: _Answer, plain: _Answer, among: int = 1) -> tuple[str, Estimate]:
+    """(whether the encoder is ahead of raw pixels at the largest size, by how much), by `plan.gap`.
 
     among: how many encoders it was the best of; the intervals of all of them hold jointly (Bonferroni).
     """
     found = gap(best.measured, plain.measured, level=1 - 0.05 / among)
     size, name, by = f"{best.measured.n[-1]:g}", best.measured.name, f"{found.value:+.3f}"
     if found.note:
-        return f"With {size} positives {name} minus raw pixels is {by}; {found.note}."
+        return f"With {size} positives {name} minus raw pixels is {by}; {found.note}.", found
     joint = "" if among == 1 else f", joint over {among} encoders"
     words = f"{by}, 95% CI {found.low:+.3f} to {found.high:+.3f}{joint}"
     if found.low > 0:
-        return f"With {size} positives {name} is ahead of raw pixels ({words})."
+        return f"With {size} positives {name} is ahead of raw pixels ({words}).", found
     behind = "behind" if found.high < 0 else "not ahead of"
-    return f"With {size} positives {name} is {behind} raw pixels ({words})."
+    return f"With {size} positives {name} is {behind} raw pixels ({words}).", found
 
 
 def _audit(
