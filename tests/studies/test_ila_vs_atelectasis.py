@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -113,6 +114,7 @@ def test_repeats_of_another_model_are_kept_where_there_are_as_many(
     once = other(read_cohort(cohorts["ila"]))
     twice = pd.concat([once.assign(repeat=r + 1, score=once["score"] / (r + 1)) for r in range(2)])
     found = theirs(cohorts, tmp_path, twice, [0, 1])
+    found = found.drop(columns="stated")
     assert (found.groupby(["case_id", "repeat"]).size() == 1).all()
     m = evidence.matched(found, ["vendor"])
     np.testing.assert_allclose(m.scores[0][0], 2 * m.scores[0][1])
@@ -120,6 +122,23 @@ def test_repeats_of_another_model_are_kept_where_there_are_as_many(
         theirs(cohorts, tmp_path, twice, [0, 1, 2, 3, 4])
     with pytest.raises(InputError, match="two models are called 'vendor'"):
         study._refuse_namesakes([found, found])
+
+
+def test_classes_that_another_table_has_the_other_way_round_are_refused(
+    cohorts: dict[str, Path], tmp_path: Path
+) -> None:
+    cohort = read_cohort(cohorts["ila"])
+    table = other(cohort)
+    with pytest.raises(InputError, match=r"vendor\.csv: its y_true is the other class than ila"):
+        theirs(cohorts, tmp_path, table.assign(y_true=1 - table["y_true"]), [0])
+    few = table["y_true"].where(np.arange(len(table)) > 2, 1 - table["y_true"])
+    found = theirs(cohorts, tmp_path, table.assign(y_true=few), [0, 1])
+    assert list(found["y_true"]) == 2 * list(table["y_true"])  # ours
+    notes: list[str] = []
+    run = SimpleNamespace(log=lambda _: None, note=notes.append)
+    study._say_matched(run, tmp_path / "vendor.csv", found, 60)  # type: ignore[arg-type]
+    [note] = notes
+    assert "another class than this cohort for 3 of 60 cases; it is judged by this cohort's" in note
 
 
 def test_over_repeats_the_audit_and_the_table_of_models_give_one_auc(

@@ -91,7 +91,7 @@ def run(config: Config) -> Path:
         for path, one in zip(config.compare, theirs):
             _say_matched(run, path, one, ours["case_id"].nunique())
         _refuse_namesakes([table, *theirs])
-        table = pd.concat([table, *theirs], ignore_index=True)
+        table = pd.concat([table, *(one.drop(columns="stated") for one in theirs)], ignore_index=True)
         run.write_predictions(table)
         _show(run, config, development, external, table, headline, design, len(cohort))
         evidence.audit_section(
@@ -211,7 +211,8 @@ def _theirs(
     """Other models' predictions for our cases, with our labels and patients; one table a file.
 
     Rows of their split train or validation are left out: their model knows those cases. One score a case
-    stands in each of our repeats; as many repeats as ours are taken one by one.
+    stands in each of our repeats; as many repeats as ours are taken one by one. Column stated: their own
+    y_true, which is the other class in no more than half of the cases.
     tested: the cases that our models are tested on; all of `development` by default.
     """
     ours = pd.DataFrame(
@@ -221,10 +222,17 @@ def _theirs(
     tables = []
     for path in config.compare:
         scored = _scored(path, development)
-        joined = ours.merge(scored[["case_id", "score", "model", "resample"]], on="case_id")
+        scored = scored.rename(columns={"y_true": "stated"})
+        joined = ours.merge(scored[["case_id", "score", "model", "resample", "stated"]], on="case_id")
         if joined.empty:
             raise InputError(
                 f"{path}: no tested case_id of {development.cohort.name} occurs in it. Use the same case ids"
+            )
+        if (joined["stated"] != joined["y_true"]).mean() > 0.5:
+            raise InputError(
+                f"{path}: its y_true is the other class than {development.target} of "
+                f"{development.cohort.name} in most cases. Is the other class coded 1, or is it of another "
+                "label? Correct y_true, and the scores if they follow it"
             )
         joined = joined.assign(target=development.target, split="test", fold=0, seed=config.seed)
         made = [_by_repeat(path, rows, repeats) for _, rows in joined.groupby("model", sort=False)]
@@ -284,9 +292,16 @@ def _refuse_namesakes(tables: Sequence[pd.DataFrame]) -> None:
 
 
 def _say_matched(run: Run, path: Path, table: pd.DataFrame, tested: int) -> None:
-    """How many of our tested cases another table scores: on the page where some are missing."""
+    """How many of our tested cases another table scores: on the page where some are missing.
+
+    So is the number of cases whose class is another one there: ours is taken.
+    """
     for model, rows in table.groupby("model", sort=False):
         n = rows["case_id"].nunique()
+        differ = rows.loc[rows["stated"] != rows["y_true"], "case_id"].nunique()
+        if differ:
+            words = f"{model} ({path.name}) has another class than this cohort for {differ} of {n} cases"
+            run.note(f"{words}; it is judged by this cohort's.")
         text = f"{model} ({path.name}) has scores for {n} of the {tested} tested cases"
         run.log(text)
         if n < tested:
