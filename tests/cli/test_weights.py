@@ -129,3 +129,18 @@ def test_a_learning_curve_loads_every_encoder_from_its_own_file(
     with pytest.raises(Loaded):
         main(["plan", "learning-curve", *words])
     assert asked == {name: None if file is None else Path(file) for name, file in expected.items()}
+
+
+def test_a_revision_goes_to_the_only_encoder_of_a_hub() -> None:
+    config = Config(encoder=SEVERAL, revision="v2")
+    config.check()
+    assert [config.revision_of(name) for name in SEVERAL] == ["v2", None, None, None]
+    assert Config(encoder=SEVERAL).revision_of("fmcib") is None
+
+
+@pytest.mark.parametrize(
+    ("names", "match"), [(("fmcib", "merlin"), "several encoders load"), (("astra-ct",), "no encoder loads")]
+)
+def test_a_revision_that_could_be_of_several_encoders_is_refused(names: tuple[str, ...], match: str) -> None:
+    with pytest.raises(InputError, match=f"--revision v2: {match} weights of a hub"):
+        Config(encoder=names, revision="v2").check()

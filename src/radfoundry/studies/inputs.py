@@ -155,7 +155,7 @@ def embed(run: Run, cohorts: Sequence[Cohort], name: str, options: Options) -> l
     encoder = encoders.load(
         name,
         weights=options.weights_of(of) if described else None,
-        revision=options.revision if described else None,
+        revision=options.revision_of(of) if described else None,
         device=options.device,
         precision=options.precision if main else "auto",  # a control has no engine but its own
         accept_licences=options.accept_licence,

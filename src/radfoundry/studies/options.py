@@ -41,7 +41,7 @@ class Options:
     weights: tuple[str, ...] = ()
     """Local weights: a path for the encoder that is not packaged; NAME=FILE for each of several."""
     revision: str | None = None
-    """Branch, tag or commit of the weights."""
+    """Branch, tag or commit of the weights of the encoder that is not packaged."""
     accept_licence: tuple[str, ...] = ()
     """Restricted licences that you accept, by name."""
     jobs: int = 0
@@ -60,8 +60,25 @@ class Options:
 
     def weights_of(self, name: str) -> Path | None:
         """Local weights of one encoder of the study; None for those that load their own."""
+        return local_weights(self._encoders, self.weights).get(name)
+
+    def revision_of(self, name: str) -> str | None:
+        """Revision of one encoder of the study. InputError where it is not clear whose `--revision` is."""
+        if self.revision is None:
+            return None
+        own = _unpackaged(self._encoders)
+        if len(own) != 1:
+            some = "several encoders load" if own else "no encoder loads"
+            raise InputError(
+                f"--revision {self.revision}: {some} weights of a hub. Leave it out, or name encoders as "
+                "hf-hub:ORG/NAME@REVISION"
+            )
+        return self.revision if name == own[0] else None
+
+    @property
+    def _encoders(self) -> tuple[str, ...]:
         asked = getattr(self, "encoder", ())
-        return local_weights((asked,) if isinstance(asked, str) else asked, self.weights).get(name)
+        return (asked,) if isinstance(asked, str) else tuple(asked)
 
     def check(self) -> None:
         """InputError for a number out of its range: before anything is read, drawn or trained.
@@ -69,6 +86,7 @@ class Options:
         Raises what `local_weights` raises too.
         """
         self.weights_of("")
+        self.revision_of("")
         smallest = {"repeats": 1, "seeds": 1, "cases": 1, "n_boot": 1, "n_perm": 1, "jobs": 0, "effect": 0}
         for name, least in smallest.items():
             if getattr(self, name, least) < least:
@@ -83,12 +101,11 @@ def local_weights(encoders: Sequence[str], given: Sequence[str]) -> dict[str, Pa
     or NAME=FILE for each that has a file, a packaged one too. Raises InputError where it is not clear which
     file is whose, UnknownName for an encoder that does not exist, WeightsError for a missing file.
     """
-    from radfoundry.audit.baselines import is_control
     from radfoundry.registry import nearest
 
     if not given:
         return {}
-    trained = [name for name in dict.fromkeys(encoders) if not is_control(name)]
+    trained = _trained(encoders)
     found: dict[str, Path] = {}
     for word in given:
         name = next((n for n in trained if word.startswith(f"{n}=")), None)
@@ -108,7 +125,7 @@ def local_weights(encoders: Sequence[str], given: Sequence[str]) -> dict[str, Pa
 
 def _owner(path: str, trained: Sequence[str], *, alone: bool) -> str:
     """The only encoder that a bare path can be meant for."""
-    own = [name for name in trained if not _packaged(name)]
+    own = _unpackaged(trained)
     if len(own) == 1 and alone:
         return own[0]
     if own:
@@ -120,6 +137,16 @@ def _owner(path: str, trained: Sequence[str], *, alone: bool) -> str:
             f"say so: --weights {trained[0]}={path}"
         )
     raise InputError(f"--weights {path}: no encoder of --encoder has weights. Leave it out")
+
+
+def _trained(encoders: Sequence[str]) -> list[str]:
+    from radfoundry.audit.baselines import is_control
+
+    return [name for name in dict.fromkeys(encoders) if not is_control(name)]
+
+
+def _unpackaged(encoders: Sequence[str]) -> list[str]:
+    return [name for name in _trained(encoders) if not _packaged(name)]
 
 
 def _packaged(name: str) -> bool:
