@@ -6,8 +6,10 @@ Vendors: a model is trained on phantom headers of all other vendors and judges p
 that was left out, beside a model of all vendors that saw as many studies. Kinds: a model is trained without
 them and judges them, by tags alone, since rules know them: a sure verdict is then a wrong one. How many
 known series are unsure stands beside it. Headers are damaged, emptied and anonymised as everywhere in the
-phantoms; "confident errors" are wrong at a probability above 0.9. Phantom dialects are our reading of how
-vendors write headers, so real scanners may differ more from each other than these do.
+phantoms; "confident errors" are wrong at a probability above 0.9. Of kinds the open-set rejection is judged
+by itself too: how many series are called unlike all that was learnt (by its calibration 1 % of those that
+were kept from training), and the AUC of the energy beside that of the largest probability. Phantom dialects
+are our reading of how vendors write headers, so real scanners may differ more from each other than these do.
 """
 
 from __future__ import annotations
@@ -21,7 +23,8 @@ from pathlib import Path
 import numpy as np
 
 from radfoundry.datasets.phantom_series import VENDORS
-from radfoundry.evaluate.intervals import wilson
+from radfoundry.evaluate.intervals import delong, wilson
+from radfoundry.series import calibrate
 from radfoundry.series.classify import Classifier
 from radfoundry.series.examples import from_phantoms
 from radfoundry.series.find import Series
@@ -81,6 +84,28 @@ def unknown(kinds: Sequence[str], seen: Examples, held: Examples, tags: TagList,
     print(f"never learnt: {', '.join(kinds)}")
     told("tags, kinds that it never learnt", model, held.take(among(held, kinds, True)), {"use_rules": False})
     told("tags, kinds that it learnt", model, held.take(among(held, kinds, False)), {"use_rules": False})
+    rejected(model, held, kinds)
+
+
+def rejected(model: SeriesModel, held: Examples, kinds: Sequence[str]) -> None:
+    """How many series are called unlike, and how well scores tell the kinds that were never learnt."""
+    own = model.calibration["tags"]["modality"]
+    logits = model.logits(model.tokens(held.headers)).modality
+    energy = calibrate.energy(logits, own.temperature)
+    strange = np.zeros(len(held), int)
+    strange[among(held, kinds, True)] = 1
+    for words, rows in (("never learnt", strange == 1), ("learnt", strange == 0)):
+        hits = int((energy[rows] > own.energy).sum())
+        low, high = wilson(hits, int(rows.sum()))
+        print(f"  called unlike, {words}: {hits} of {rows.sum()} ({low:.3f} to {high:.3f})")
+    unsure = -calibrate.log_probabilities(logits, own.temperature).max(axis=1)
+    groups = np.asarray(held.group)
+    for words, score in (("energy", energy), ("1 - largest probability", unsure)):
+        found = delong(strange, score, cluster=groups)
+        print(f"  AUC of {words}: {found.value:.3f} ({found.low:.3f} to {found.high:.3f})")
+    for kind in kinds:
+        rows = np.array([label == kind for label in held.modality])
+        print(f"  {kind}: {int((energy[rows] > own.energy).sum())} of {rows.sum()} called unlike")
 
 
 def among(examples: Examples, kinds: Sequence[str], wanted: bool) -> np.ndarray:
