@@ -15,7 +15,7 @@ from radfoundry.cli.main import COMMANDS
 PACKAGE = Path(radfoundry.__file__).parent
 # A module may import from its own level or from those below it.
 LEVELS = [
-    {"types", "errors", "registry", "optional", "engines", "table_files"},
+    {"types", "errors", "registry", "optional", "engines", "table_files", "yaml_files"},
     {"io", "preprocess", "evaluate", "cohort", "cohort_columns", "cohort_files"}
     | {"splits", "predictions", "table_one"},
     {"encoders", "datasets", "radiomics", "text"},

@@ -194,6 +194,18 @@ def test_brainiac_v1_equals_monais_network(tmp_path: Path) -> None:
     np.testing.assert_allclose(encoder.encode(batch), expected.numpy(), rtol=1e-4, atol=1e-5)
 
 
+def test_fmcib_equals_monais_network(tmp_path: Path) -> None:
+    """Its first convolution strides by 2 along every axis, which no key or shape of the weights tells."""
+    card = small("fmcib")
+    net = tiny.fmcib_net(card)
+    net.load_state_dict(state_of("fmcib"))
+    batch = volumes(card)
+    with torch.inference_mode():
+        expected = net.eval()(torch.from_numpy(batch))
+    found = load(card, write("fmcib", tmp_path)).encode(batch)
+    np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4, atol=1e-5)
+
+
 def test_r3d_equals_monais_network_under_other_names(tmp_path: Path) -> None:
     card = small("r3d-18")
     net = tiny.r3d_net(card)

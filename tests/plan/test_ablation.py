@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from sklearn.base import clone
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import roc_auc_score
@@ -503,11 +505,70 @@ GRID = {"features": {"a": {"columns": ["age"]}}, "vary": {"classifier": ["logist
         ({"features": {"a=b": {"columns": ["age"]}}}, InputError, "without commas"),
         ({"features": {" a": {"columns": ["age"]}}}, InputError, "spaces around"),
         ({"features": {"any set": {"columns": ["age"]}}}, InputError, "another name"),
+        ({"vary": {"selector": ["none", "anova", "l1"]}}, InputError, "selector anova: how many features"),
+        ({"vary": {"selector": ["mrmr"], "k": ["all"]}}, InputError, "selector mrmr: how many"),
+        ({"reference": {"selector": "rfe"}}, InputError, "selector rfe: how many"),
     ],
 )  # fmt: skip
 def test_a_wrong_grid_is_refused_by_name(change: dict, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         grid_from({**GRID, **change}, Path())
+
+
+def test_selectors_that_size_themselves_need_no_number() -> None:
+    grid = grid_from({**GRID, "vary": {"selector": ["none", "l1", "pca"]}, "shuffled_labels": False}, Path())
+    assert [(c.selector, c.k) for c in grid.cells()[0]] == [("l1", 0), ("none", 0), ("pca", 0)]
+    both = grid_from({**GRID, "vary": {"selector": ["anova", "l1"], "k": ["all", 5]}}, Path()).cells()[0]
+    assert {(c.selector, c.k) for c in both} == {("anova", 5), ("l1", 0), ("l1", 5), ("none", 0)}
+
+
+def test_l1_keeps_every_feature_with_a_weight() -> None:
+    cases = made()
+    part = Part(cases.matrices["made"], cases.y, np.arange(60), np.arange(60, 80), most=0, seed=0)
+    kept = part.data(Cell("made", selector="l1", k=0))
+    order = selectors.rank("l1", part.data(Cell("made")).A, cases.y[:60], most=0)
+    assert 0 < len(order) < cases.matrices["made"].shape[1] and kept.A.shape[1] == len(order)
+
+
+def test_a_key_that_stands_twice_in_a_grid_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "g.yaml").write_text(
+        "features:\n  a: {columns: [age]}\nvary:\n  classifier: [logistic]\n  classifier: [lda]\n"
+    )
+    with pytest.raises(InputError, match="vary has 'classifier' twice, in lines 4 and 5"):
+        read_grid(tmp_path / "g.yaml")
+
+
+def test_contrasts_of_a_page_are_those_of_the_published_tests(strong: tuple) -> None:
+    """Formulas of Nadeau and Bengio 2003, Corani and Benavoli 2015 and Holm 1979, written out."""
+    cases, grid, result = strong
+    named = {
+        n: verdicts.chosen_inside(result, verdicts.main_cells(result, grid, n), n) for n in grid.features
+    }
+    a, b = named["made"], named["noise"]
+    gap = a.fold_aucs - b.fold_aucs
+    k, ratio = len(gap), result.ratio
+    assert ratio == pytest.approx(1 / (grid.folds - 1), rel=0.1)
+    error = math.sqrt((1 / k + ratio) * gap.var(ddof=1))
+    found = verdicts.contrast(a, b, cases)
+    assert found.corrected.p == pytest.approx(2 * stats.t.sf(abs(gap.mean() / error), k - 1))
+    ahead = stats.t.sf((0.02 - gap.mean()) / error, k - 1)
+    assert found.posterior.better == pytest.approx(ahead)
+    own = verdicts.mean_auc(a)
+    half = stats.t.ppf(0.975, k - 1) * math.sqrt((1 / k + ratio) * a.fold_aucs.var(ddof=1))
+    assert own.low == pytest.approx(max(0, a.fold_aucs.mean() - half))
+    three = [replace(found, corrected=replace(found.corrected, p=p)) for p in (0.01, 0.04, 0.03)]
+    judged = verdicts.family(three)
+    assert [c.corrected.p_holm for c in judged] == pytest.approx([0.03, 0.06, 0.06])
+    assert [c.corrected.p_bh for c in judged] == pytest.approx([0.03, 0.04, 0.04])
+
+
+def test_shares_of_variance_leave_out_what_noise_adds() -> None:
+    """Cells that differ by nothing but noise: uncorrected, a factor of four levels explains some."""
+    rng = np.random.default_rng(0)
+    cells = [Cell("made", classifier=c) for c in ("logistic", "knn", "lda", "forest")]
+    shares = [verdicts._shares(rng.normal(size=(4, 10)), cells, ["classifier"]) for _ in range(200)]
+    assert np.mean([s["classifier"] for s in shares]) < 0.06  # plain sums of squares: 3/39 = .077
+    assert np.mean([s["split"] for s in shares]) < 0.17  # 9/39 = .23
 
 
 def test_a_grid_file_that_is_none(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from radfoundry.errors import InputError, NotEnoughData, TableError
 from radfoundry.plan.back_test import back_test
+from radfoundry.plan.curves import family_of, fit
 from radfoundry.plan.forecast import forecast
 from radfoundry.plan.measured import Measured, read_curves
 from radfoundry.plan.worth import cost, next_labels
@@ -329,3 +330,83 @@ def test_beyond_the_horizon_names_no_number_to_cost() -> None:
     assert f.verdict == "beyond the horizon" and f.n_at > f.horizon
     assert np.isnan(f.named) and f.as_dict()["n_at"] is None
     assert cost(f.named, 0.1) is None
+
+
+def exponential(noise: float, seed: int = 0) -> Measured:
+    """Ten repeats of .9 - .35 exp(-n/40): no power law, and .88 is reached at 115."""
+    rng = np.random.default_rng(seed)
+    return Measured(N, 0.9 - 0.35 * np.exp(-N / 40) + noise * rng.standard_normal((10, 6)))
+
+
+def test_a_goal_that_the_curve_reaches_very_far_out_is_beyond_the_horizon() -> None:
+    measured = Measured(N, 1 - 0.35 * N**-0.05 + 1e-4 * np.random.default_rng(0).standard_normal((10, 6)))
+    f = forecast(measured, 0.9, families=("power",))
+    assert f.n_at > 1e10 and f.verdict == "beyond the horizon"
+
+
+def test_where_most_families_reach_what_the_power_law_does_not_it_is_called_unsettled() -> None:
+    f = forecast(exponential(0.004), 0.88)
+    assert f.verdict == "beyond the horizon" and f.probability > 0.9
+    assert f.sentence.endswith("this is not settled. Measure a larger size.")
+    alone = forecast(exponential(0.004), 0.88, families=("power",))
+    assert alone.verdict == "beyond the horizon" and "settled" not in alone.sentence
+
+
+def test_each_draw_takes_the_family_that_fits_it() -> None:
+    f = forecast(exponential(0.004), 0.88)
+    truth = 0.9 - 0.35 * np.exp(-f.horizon / 40)
+    assert np.median(f.draws[:, -1]) == pytest.approx(truth, abs=0.02)
+    assert abs(f.band["fit"].iloc[-1] - truth) > 0.02  # the power law alone, which fits badly
+
+
+def test_repeats_are_resampled_whole() -> None:
+    """Repeats that differ by a constant say nothing of the slope: the draws move, and keep their form."""
+    shift = 0.03 * np.random.default_rng(0).standard_normal((10, 1))
+    f = forecast(Measured(N, 0.9 - 0.8 * N**-0.6 + shift), 0.8, families=("power",))
+    measured = np.flatnonzero(np.isin(f.band["n"], N))
+    first, last = f.draws[:, measured[0]], f.draws[:, measured[-1]]
+    assert first.std() > 0.006 and (last - first).std() < first.std() / 4
+
+
+def test_a_small_pool_widens_the_interval_for_new_patients() -> None:
+    small, endless = (
+        forecast(curve(0.9, 0.8, 0.6, noise=0.03, pool_positives=pool), 0.85).value_at(50)
+        for pool in (55, None)
+    )
+    assert small[2] - small[1] > 1.3 * (endless[2] - endless[1])
+
+
+def test_the_level_is_that_of_band_and_gain() -> None:
+    half, most = (forecast(curve(0.9, 0.8, 0.6, noise=0.02), 0.85, level=level) for level in (0.5, 0.9))
+    inner, outer = half.value_at(50), most.value_at(50)
+    assert outer[1] < inner[1] < inner[2] < outer[2]
+    less, more = next_labels(half), next_labels(most)
+    assert less is not None and more is not None
+    assert more.low < less.low and less.high < more.high
+
+
+def test_the_back_test_counts_the_error_of_what_was_observed() -> None:
+    n = np.array([5, 10, 15, 20, 30, 50, 100.0])
+    base = curve(0.9, 0.8, 0.6, n=n, noise=0.002).values
+    spread = np.linspace(-1, 1, 10)[:, None] * (n > 50)
+    steady, loose = (back_test(Measured(n, base + s * spread), 0.9).rows[0] for s in (0.0, 0.08))
+    assert loose["forecast"] == steady["forecast"]
+    error = (base + 0.08 * spread)[:, -1].std(ddof=1) / math.sqrt(10)
+    assert loose["forecast"] - loose["low"] > 1.6 * error > steady["forecast"] - steady["low"]
+
+
+def test_labels_beyond_the_horizon_buy_nothing_that_could_be_said() -> None:
+    steep = curve(0.99, 0.9, 0.4, noise=0.002)
+    assert next_labels(forecast(steep, 0.95, horizon=1.0)) is None
+    assert next_labels(forecast(steep, 0.95, horizon=1.2)) is not None
+
+
+def test_aicc_is_that_of_burnham_and_anderson() -> None:
+    """chi2 + 2k + 2k(k + 1)/(m - k - 1), m single values of known error (Burnham and Anderson 2002)."""
+    value = 0.9 - 0.8 * N**-0.6 + np.array([0.01, -0.01, 0.005, 0, -0.004, 0.002])
+    for family in ("power", "exponential", "log"):
+        found = fit(N, value, np.full(6, 0.01), family=family, plateau=(0.5, 1.0), measurements=60)
+        chi2 = float((((found(N) - value) / 0.01) ** 2).sum())
+        k = family_of(family).parameters
+        assert found.chi2 == pytest.approx(chi2)
+        assert found.aicc == pytest.approx(chi2 + 2 * k + 2 * k * (k + 1) / (60 - k - 1))

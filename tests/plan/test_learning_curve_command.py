@@ -363,3 +363,22 @@ def levels(axes) -> set[float]:
     """Heights of the level lines of a panel."""
     heights = [np.unique(np.asarray(own.get_ydata(), float)) for own in axes.lines]
     return {round(float(y[0]), 3) for y in heights if len(y) == 1}
+
+
+def test_tables_that_would_share_a_name_are_refused(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = next(folder.glob("*.csv"))
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x.csv").write_text(table.read_text())
+    words = ["--features", str(tmp_path / "a" / "x.csv"), str(tmp_path / "b" / "x.csv")]
+    assert main(["plan", "learning-curve", str(folder / "cohort.csv"), *words, "--goal", "0.9"]) != 0
+    assert "would be called x, as" in capsys.readouterr().err
+
+
+def test_gains_beyond_the_horizon_are_not_made_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = written_curves(tmp_path / "curve.csv")
+    assert forecast_of(path, "--horizon", "1") == 0
+    said = capsys.readouterr().out
+    assert "they lie beyond the horizon. Raise --horizon" in said and "expected to buy" not in said

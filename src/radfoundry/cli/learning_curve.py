@@ -184,10 +184,11 @@ class LearningCurve:
         plan.check()
         if not self.encoder and not self.features:
             raise InputError("name at least one --encoder, or a table with --features")
+        self._refuse_namesakes()
         weights = local_weights(self.encoder, self.weights)
         images = bool(self.encoder)
         cohort = read_cohort(self.cohort, check_files=images, need_images=images)
-        labels = [labelled(cohort, name) for name in self.target or (None,)]
+        labels = [labelled(cohort, name) for name in dict.fromkeys(self.target or (None,))]
         for data in labels:
             check_goal(plan.metric, self.goal, chance_of(plan.metric, float(data.y.mean())))
         matrices = self._features(cohort, weights)
@@ -214,6 +215,18 @@ class LearningCurve:
                 log=lambda words: print(words, file=sys.stderr),
             )  # fmt: skip
         return found
+
+    def _refuse_namesakes(self) -> None:
+        """A table is called by its file's name: of two that share one, one would stand for both."""
+        from radfoundry.errors import InputError
+
+        names: dict[str, str] = {name: name for name in self.encoder}
+        for path in self.features:
+            if path.stem in names:
+                raise InputError(
+                    f"--features: {path} would be called {path.stem}, as {names[path.stem]} is. Rename it"
+                )
+            names[path.stem] = str(path)
 
     def _features(self, cohort: Cohort, weights: dict[str, Path]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """Name to (n, p) values, NaN where one is missing, and (n,) whether a case is there at all."""
@@ -301,6 +314,7 @@ class LearningCurve:
 
 
 Answer = tuple["Forecast", "BackTest", "Gain | None"]
+BEYOND = "What the next labels buy is not said: they lie beyond the horizon. Raise --horizon."
 
 
 def read_features(path: Path, cohort: Cohort) -> tuple[np.ndarray, np.ndarray]:
@@ -333,7 +347,8 @@ def text(answers: list[Answer], content: dict[str, Any]) -> str:
         table.append([f.measured.label, *(f"{by[n]:.3f}" if n in by else "" for n in sizes)])
     blocks = [f"mean {answers[0][0].measured.metric} by positives in training\n{aligned(table)}"]
     for (f, tested, gain), row in zip(answers, content["curves"]):
-        lines = [f.sentence, tested.sentence, *([gain.sentence] if gain else []), *_costs(row)]
+        more = [gain.sentence] if gain else [BEYOND] if f.usable else []
+        lines = [f.sentence, tested.sentence, *more, *_costs(row)]
         blocks.append("\n".join([*lines, *(f"note: {note}" for note in f.notes)]))
     slope = content["early_slope"]
     if slope["rho"] is not None:

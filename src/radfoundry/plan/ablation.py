@@ -1,4 +1,7 @@
-"""Nested cross-validation of every cell of a grid, each cell kept on disk as soon as it is done.
+"""Nested cross-validation of every cell of a grid, kept on disk repeat by repeat.
+
+The cells of one feature set, sample size and repeat share their splits and are done together, fold by fold;
+they are kept when the last fold is.
 
 Outer folds, grouped by patient, test; inner folds of the training patients choose a classifier's settings by
 their mean AUC; every step that learns (filling, normalisation, selection, sampling, classifier) is fitted on
@@ -31,7 +34,7 @@ from radfoundry import engines
 from radfoundry.adapt.fits import Kept, key_of
 from radfoundry.errors import InputError, NotEnoughData, RadfoundryError
 from radfoundry.plan import classifiers
-from radfoundry.plan.grid import Cell, Grid
+from radfoundry.plan.grid import SELF_SIZED, Cell, Grid
 from radfoundry.plan.parts import Part
 from radfoundry.splits import Fold, kfold
 
@@ -165,7 +168,7 @@ def effective(cell: Cell, p: int) -> Cell:
     >>> str(effective(Cell("age", selector="anova", k=20), p=1))
     'age: z, logistic'
     """
-    if cell.k >= p and cell.selector not in ("none", "pca", "l1"):
+    if cell.k >= p and cell.selector not in ("none", *SELF_SIZED):
         return replace(cell, selector="none", k=0)
     return cell
 

@@ -365,6 +365,8 @@ def _crossing(at: np.ndarray, line: np.ndarray, goal: float, main: Fitted | Stac
     inside = _first(at, line, goal)
     if math.isfinite(inside):
         return inside
+    if isinstance(main, Fitted):
+        return main.n_at(float(link.to(np.array(goal))))
     far = np.geomspace(at[-1], at[-1] * 1e6, 400)
     return _first(far, link.back(main(far)), goal)
 
@@ -447,11 +449,14 @@ def _sentence(f: Forecast) -> str:
         )
     if f.verdict == "forecast":
         return f"{m.label} is forecast to reach {words} at {count(f.n_at)} positives ({limits}; {chance})."
+    doubt = ""
+    if f.probability >= 0.5:  # the power law says one thing, the families that fit better another
+        doubt = " Most curves that fit as well do reach it: this is not settled. Measure a larger size."
     if f.verdict == "beyond the horizon":
         return (f"Beyond the horizon: {m.label} is not forecast to reach {words} within "
                 f"{f.horizon:,.0f} positives, "
-                f"{f.horizon / m.n[-1]:g} times the largest size ({limits}; {chance}).")  # fmt: skip
-    return f"Not reached: the curve of {m.label} ends below {words} ({limits}; {chance})."
+                f"{f.horizon / m.n[-1]:g} times the largest size ({limits}; {chance}).{doubt}")  # fmt: skip
+    return f"Not reached: the curve of {m.label} ends below {words} ({limits}; {chance}).{doubt}"
 
 
 def finite(value: float) -> float | None:

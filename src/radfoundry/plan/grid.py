@@ -26,6 +26,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
+from radfoundry import yaml_files
 from radfoundry.errors import InputError, UnknownName
 from radfoundry.registry import nearest
 
@@ -49,6 +50,9 @@ FACTORS = ("features", "sample_size", "normalisation", "selector", "k", "imbalan
 
 WEIGHTLESS = ("knn", "lda", "naive-bayes")
 """Class weights leave the order of their scores, hence the AUC, as it was."""
+
+SELF_SIZED = ("pca", "l1")
+"""Selectors that mean something without a number to keep: all components, all features with a weight."""
 
 Role = Literal["main", "clinical", "volume", "control"]
 Design = Literal["full", "one-at-a-time"]
@@ -154,10 +158,20 @@ class Grid:
                 f"features: {apart[0]}: pool makes one case of a patient, so all sets need it. "
                 "Add `pool: mean` to the grid"
             )
+        self._check_selectors()
         if self.repeats < 1 or self.folds < 2 or self.inner < 2:
             raise InputError(
                 "repeats must be 1 or more, folds and inner 2 or more; the grid says "
                 f"{self.repeats}, {self.folds} and {self.inner}"
+            )
+
+    def _check_selectors(self) -> None:
+        """A selector that keeps every feature selects nothing: it needs a number to keep."""
+        named = [*self.vary.get("selector", ()), self.reference.get("selector", "none")]
+        ranking = [name for name in dict.fromkeys(named) if name not in ("none", *SELF_SIZED)]
+        if ranking and not any([*self.vary.get("k", ()), self.reference.get("k", 0)]):
+            raise InputError(
+                f"selector {', '.join(ranking)}: how many features are to be kept? Add `k: [20]` to `vary:`"
             )
 
     @property
@@ -221,7 +235,7 @@ class Grid:
 
 def _tidy(cell: Cell) -> Cell:
     """Without a selector every feature is kept; a selector that keeps all but orders them is none."""
-    if cell.selector == "none" or (cell.k == 0 and cell.selector != "pca"):
+    if cell.selector == "none" or (cell.k == 0 and cell.selector not in SELF_SIZED):
         return replace(cell, selector="none", k=0)
     return cell
 
@@ -258,13 +272,18 @@ def read_grid(path: Path) -> Grid:
     try:
         if path.stat().st_size > MOST_BYTES:
             raise InputError(f"{path} has more than {MOST_BYTES // 1000} kB; a grid is a page of YAML")
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loaded, twice = yaml_files.parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError as cause:
         raise InputError(f"there is no grid file {path}. Check the path") from cause
     except IsADirectoryError as cause:
         raise InputError(f"{path} is a folder. Give the YAML file of the grid, such as grid.yaml") from cause
-    except (yaml.YAMLError, UnicodeDecodeError) as cause:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as cause:
         raise InputError(f"{path} is not readable as YAML: {' '.join(str(cause).split())}") from cause
+    for key in twice:
+        raise InputError(
+            f"{path}: {key.where or 'the grid'} has {key.key!r} twice, in lines {key.first} and "
+            f"{key.second}, and only the last would count. Join the two, or remove one"
+        )
     if not isinstance(loaded, dict):
         raise InputError(f"{path} holds no mapping. It should begin with `features:` and `vary:`")
     try:

@@ -52,7 +52,7 @@ class Gain:
 def next_labels(
     f: Forecast, *, labels: float = 10, prevalence: float | None = None, worth: float = 0.005
 ) -> Gain | None:
-    """The stopping rule at the largest measured size; None for a curve that cannot be forecast.
+    """The stopping rule at the largest size; None for a curve that is not forecast, or not so far.
 
     With a prevalence the labels are of unselected cases, of which that share is positive; where the negatives
     of the curve bind (see `cost`), fewer positives than these can be used. Without one each label is a
@@ -67,6 +67,8 @@ def next_labels(
     all_used = labels * (1.0 if prevalence is None else prevalence)
     k = 0 if prevalence is None else f.measured.negatives or 0
     positives = min(all_used, labels / _cases(1, k, prevalence or 1.0))
+    if n + positives > f.horizon * (1 + 1e-9):  # the curves end before: they would look flat
+        return None
     # One curve at a time: what is common to both ends (level, test patients) does not count.
     x = np.log(f.band["n"].to_numpy())
     ends = np.log([n, n + positives])

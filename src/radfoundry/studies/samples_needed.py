@@ -134,7 +134,7 @@ def run(config: Config) -> Path:
         config.out, command=command, config=config, seed=config.seed, title=TITLE, force=config.force
     ) as run:
         cohort = inputs.read(config.cohort, lambda: _phantom(config))
-        names = config.targets or (config.target or _only(cohort),)
+        names = tuple(dict.fromkeys(config.targets)) or (config.target or _only(cohort),)
         labels = [inputs.labelled(cohort, name) for name in names]
         for data in labels:
             check_goal(config.metric, config.goal, chance_of(config.metric, float(data.y.mean())))

@@ -34,6 +34,7 @@ from pathlib import Path
 from reprlib import Repr
 from typing import Any, Literal, get_args
 
+from radfoundry import yaml_files
 from radfoundry.errors import InputError, UnknownName
 from radfoundry.registry import nearest
 from radfoundry.text.codes import SYSTEMS, valid_code
@@ -198,10 +199,7 @@ def _load_yaml(path: Path) -> tuple[dict[str, Any], list[Problem]]:
     try:
         if path.stat().st_size > MOST_BYTES:
             raise InputError(f"{path} has more than {MOST_BYTES // 1_000_000} MB; that is no dictionary")
-        loader = yaml.SafeLoader(path.read_text(encoding="utf-8"))
-        node = loader.get_single_node()
-        twice = list(_twice(node))
-        loaded = None if node is None else loader.construct_document(node)
+        loaded, repeated = yaml_files.parse(path.read_text(encoding="utf-8"))
     except FileNotFoundError as cause:
         raise InputError(f"there is no file {path}. Check the path") from cause
     except OSError as cause:
@@ -210,36 +208,14 @@ def _load_yaml(path: Path) -> tuple[dict[str, Any], list[Problem]]:
         raise InputError(f"{path} is not readable as YAML: {_yaml_fault(cause)}") from cause
     if not isinstance(loaded, dict):
         raise InputError(f"{path} holds no mapping. It should begin with `format: 1`")
-    return loaded, twice
-
-
-def _twice(root: Any) -> Iterator[Problem]:
-    """Keys that stand twice in one mapping of a YAML tree, each part of it looked at once."""
-    seen: set[int] = set()
-    left = [(root, "")]
-    while left:
-        node, where = left.pop()
-        if node is None or id(node) in seen:  # an alias leads to the part that it stands for
-            continue
-        seen.add(id(node))
-        if node.id == "sequence":
-            left += [(one, f"{where}[{n}]") for n, one in reversed(list(enumerate(node.value, 1)))]
-        elif node.id == "mapping":
-            lines: dict[str, int] = {}
-            below = []
-            for key, value in node.value:
-                if key.id != "scalar":
-                    continue
-                line, name = key.start_mark.line + 1, key.value
-                below.append((value, f"{where}.{name}" if where else name))
-                if name in lines:
-                    yield Problem(
-                        where or "the file",
-                        f"has {SHORT.repr(name)} twice, in lines {lines[name]} and {line}",
-                        "Only the last would count: join the two, or remove one",
-                    )
-                lines.setdefault(name, line)
-            left += reversed(below)
+    return loaded, [
+        Problem(
+            key.where or "the file",
+            f"has {SHORT.repr(key.key)} twice, in lines {key.first} and {key.second}",
+            "Only the last would count: join the two, or remove one",
+        )
+        for key in repeated
+    ]
 
 
 def _yaml_fault(cause: Exception) -> str:
