@@ -13,6 +13,9 @@ BOOK = Rulebook()
 
 WEIGHTING = "MRI Questions, Image contrast: TR/TE; IMAIOS e-MRI, Signal weighting"
 FLUID = "Hajnal et al. 1992, J Comput Assist Tomogr 16:841; MRI Questions, T2-FLAIR"
+PORTABLE = 0.1
+"""Tesla below which everything is a fast spin echo, diffusion (TR 1000, TE 80 ms) and localisers too, and T1
+is inversion-prepared (protocol in Mazurek et al. 2021, Nat Commun 12:5119)."""
 LOW_FIELD = 0.6
 """Tesla below which tissue T1, and so TI, is markedly shorter."""
 
@@ -120,10 +123,11 @@ def _t1_spoiled_2d(f: Facts) -> str:
 
 
 def _t1_spin(f: Facts) -> str:
-    """Spin echo without inversion: TR 250 to 900 (1000 in 2D), TE up to 30 ms."""
+    """Spin echo without inversion: TR 250 to 900 (1000 in 2D), TE up to 30 ms; not below 0.1 T."""
     longest = 1000 if f.dimension == "2D" else 900
     if (
         _spin_echo(f)
+        and (f.tesla or 3) >= PORTABLE
         and not f.inverted
         and len(f.tes) == 1
         and within(f.tr, 250, longest)
@@ -196,8 +200,8 @@ def _stir(f: Facts) -> str:
 @BOOK.rule("t2-spin-echo", "T2", WEIGHTING)
 def _t2(f: Facts) -> str:
     """Spin echo without inversion, TE of 60 ms or more in all of at most 4 echoes, TR of 1500 ms or more
-    (3D: 900)."""
-    shortest = 900 if f.dimension == "3D" else 1500
+    (3D from 0.1 T on: 900)."""
+    shortest = 900 if f.dimension == "3D" and (f.tesla or 3) >= PORTABLE else 1500
     if (
         _spin_echo(f)
         and not f.inverted
