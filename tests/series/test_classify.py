@@ -18,6 +18,7 @@ from radfoundry.series.assess import assess, hide
 from radfoundry.series.classify import Classified, Classifier, classify, classify_study, in_batches
 from radfoundry.series.find import Series, find, from_datasets
 from radfoundry.series.header import SeriesHeader
+from radfoundry.series.model import Logits
 from radfoundry.series.pixels import Pixels
 from radfoundry.series.tags import load_tags, read_header
 from radfoundry.series.verdict import RuleVerdict, Verdict
@@ -111,6 +112,27 @@ def test_a_rule_for_what_the_model_never_learnt_decides(model, monkeypatch):
     monkeypatch.setattr(rules, "decide", lambda header, **_: RuleVerdict("r", "SWI", "", "SWI → SWI"))
     (found,) = _judge(model, [SeriesHeader("1")], pixels="never")
     assert (found.verdict.label, found.verdict.confidence) == ("SWI", None)
+
+
+@pytest.mark.parametrize(
+    ("logit", "energy", "label"),
+    [(0.1, -1e9, "other:UNKNOWN"), (50.0, -1e9, "T1"), (0.1, 1e9, "T1")],
+    ids=["unlike", "unlike, and sure all the same", "like"],
+)
+def test_what_is_unlike_all_that_was_learnt_and_without_a_likely_label_is_unknown(
+    model, silent, monkeypatch, logit, energy, label
+):
+    """energy: the limit above which a series is unlike. Nothing is above the largest."""
+    fitted = model.calibration["tags"]
+    limit = replace(fitted["modality"], energy=energy, temperature=1.0)
+    own = replace(model, calibration={**model.calibration, "tags": {**fitted, "modality": limit}})
+    row = np.where(np.array(model.modalities) == "T1", logit, 0.0)[None]
+    said = Logits(row, np.zeros((1, len(model.anatomies))), np.zeros((1, 2)))
+    monkeypatch.setattr(type(own), "logits", lambda *_, **__: said)
+    (found,) = _judge(own, [SeriesHeader("1")], pixels="never")
+    assert found.verdict.label == label
+    unlike = "unlike all series that the model was trained on" in found.verdict.trace
+    assert unlike == (energy < 0) and (found.verdict.unsure or not unlike)
 
 
 def test_the_veto_takes_the_last_word(model, silent, monkeypatch):

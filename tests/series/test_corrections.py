@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from pathlib import Path
@@ -150,6 +151,29 @@ def test_a_log_without_its_last_line_break_is_added_to_rightly(tmp_path: Path) -
     path.write_text(json.dumps(ENTRY))
     append(path, [Correction("2", "T2")])
     assert set(read_corrections(path)) == {"1.2.3", "2"}
+
+
+def test_a_log_that_a_full_disk_cut_short_is_read_and_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "corrections.jsonl"
+    append(path, [Correction("1.2.3", "T1")])
+    whole = path.read_text()
+    path.write_text(whole + whole[:20])  # as a killed call leaves it
+    assert set(read_corrections(path)) == {"1.2.3"}
+    append(path, [Correction("1.2.4", "T2")])
+    assert set(read_corrections(path)) == {"1.2.3", "1.2.4"} and len(path.read_text().splitlines()) == 2
+    before = path.read_bytes()
+
+    class Full(io.FileIO):
+        def write(self, data: object) -> int:
+            super().write(bytes(data)[:30])  # type: ignore[call-overload]
+            raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as during, pytest.raises(RunError, match="No space left"):
+        during.setattr(module, "open", lambda p, mode: Full(p, mode), raising=False)
+        append(path, [Correction("1.2.5", "T2")])
+    assert path.read_bytes() == before
 
 
 def test_a_damaged_log_is_not_added_to(tmp_path: Path) -> None:

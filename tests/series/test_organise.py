@@ -841,6 +841,132 @@ def test_a_replacement_that_was_killed_is_taken_back_though_the_uid_is_shared_si
     assert {name: after[name] for name in before} == before and len(images_in(out)) == 10
 
 
+def touched_alike(*folders: Path) -> None:
+    for folder in folders:
+        for path in folder.rglob("*.dcm"):
+            os.utime(path, (1_600_000_000, 1_600_000_000))
+
+
+def test_of_series_alike_in_files_the_one_of_the_same_person_is_known_again(
+    archive: Path, tmp_path: Path
+) -> None:
+    """Names, sizes and times are the same: the person tells them apart, and without that nothing does."""
+    touched_alike(archive)
+    series, out = find(archive), tmp_path / "out"
+    first = {row["path_in"]: row["path_out"] for row in organise(series, verdicts_of(series), out).rows}
+    for number in (1, 2, 3):
+        write_image(archive / "later" / f"{number}.dcm", "1.2.4", number, patient="P2")
+    touched_alike(archive)
+    series = find(archive)
+    rows = {row["path_in"]: row["path_out"] for row in organise(series, verdicts_of(series), out).rows}
+    assert {name: rows[name] for name in first} == first and rows["later"]
+    assert rows["later"].split("/")[0] != rows["study/s4"].split("/")[0]
+
+    other = tmp_path / "other"
+    series = find(archive / "study")
+    organise(series, verdicts_of(series), other)
+    for number in (1, 2, 3):
+        write_image(archive / "study" / "twin" / f"{number}.dcm", "1.2.4", number, SeriesNumber=7)
+    touched_alike(archive)
+    series = find(archive / "study")
+    with pytest.raises(RunError, match="holds 1 series of another input"):
+        organise(series, verdicts_of(series), other)
+
+
+def test_a_uid_may_be_shared_by_ever_more_series_and_by_one_again(archive: Path, tmp_path: Path) -> None:
+    series, out = find(archive), tmp_path / "out"
+    first = {row["path_in"]: row["path_out"] for row in organise(series, verdicts_of(series), out).rows}
+    held = dict(first)
+    for folder, more in (("person", {"patient": "P2"}), ("number", {"SeriesNumber": 9})):
+        write_image(archive / folder / "1.dcm", "1.2.4", 9, **more)  # type: ignore[arg-type]
+        series = find(archive)
+        rows = {row["path_in"]: row["path_out"] for row in organise(series, verdicts_of(series), out).rows}
+        assert {name: rows[name] for name in held} == held
+        held = rows
+    fresh = tmp_path / "fresh"
+    series = [one for one in find(archive) if one.where != "person"]
+    verdicts = [replace(v, unsure=one.where == "number") for one, v in zip(series, verdicts_of(series))]
+    before = {
+        row["path_in"]: row["path_out"] for row in organise(series, verdicts, fresh, only_sure=True).rows
+    }
+    assert before["number"] == ""
+    shutil.rmtree(archive / "number")
+    shutil.rmtree(archive / "person")
+    series = find(archive)
+    rows = {row["path_in"]: row["path_out"] for row in organise(series, verdicts_of(series), fresh).rows}
+    assert rows == {name: place for name, place in before.items() if name != "number"}
+
+
+def test_a_file_in_the_way_of_a_folder_is_named_and_costs_no_image(archive: Path, tmp_path: Path) -> None:
+    series, out = find(archive), tmp_path / "out"
+    place = organise(series, verdicts_of(series), out).rows[0]["path_out"]
+    (out / place).with_name("003-T2-axial").write_text("a note")
+    row = organise(series, verdicts_of(series, "T2", "T1", "T1"), out).rows[0]
+    assert row["path_out"] == place and len(images_in(out)) == 9
+    assert "003-T2-axial is in the tree already, and is no folder. Move it away" in row["problem"]
+    assert not organise(series, verdicts_of(series), out).rows[0]["problem"]
+
+
+def test_a_placing_that_cannot_be_taken_back_stops_the_call_and_the_next_one_mends_it(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    series, out = find(archive), tmp_path / "out"
+    organise(series, verdicts_of(series), out)
+    before = {name: d for name, d in digests(out).items() if name.startswith("sub-")}
+    rename = os.rename
+
+    def broken(source: Path, to: Path) -> None:
+        if "003-T2-" in str(to):
+            raise OSError(errno.EIO, "Input/output error")
+        rename(source, to)
+
+    def stuck(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as during, pytest.raises(RunError, match="Input/output error"):
+        during.setattr(os, "rename", broken)
+        during.setattr(journal.Journal, "_remove", stuck)
+        organise(series, verdicts_of(series, "T2", "T2", "T1"), out)
+    after = digests(out)
+    assert {name: after[name] for name in before} == before  # put back at once
+    rows = organise(series, verdicts_of(series, "T2", "T2", "T1"), out).rows
+    assert [row["label"] for row in rows if row["path_out"]] == ["T2", "T2", "T1"] and len(
+        images_in(out)
+    ) == 9
+
+
+def test_an_interrupted_replacement_is_put_back_and_not_copied_anew(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    series, out = find(archive), tmp_path / "out"
+    organise(series, verdicts_of(series), out)
+    rename = os.rename
+
+    def stops(source: Path, to: Path) -> None:
+        if "004-T2-" in str(to):
+            raise KeyboardInterrupt
+        rename(source, to)
+
+    with monkeypatch.context() as during, pytest.raises(KeyboardInterrupt):
+        during.setattr(os, "rename", stops)
+        during.setattr(journal.Journal, "_undo", lambda *_: None)
+        organise(series, verdicts_of(series, "T1", "T2", "T1"), out)
+    write_image(archive / "later" / "1.dcm", "1.2.4", 9, patient="P2")
+    series, copied = find(archive), []
+    to_folder = module._to_folder
+    monkeypatch.setattr(
+        module, "_to_folder", lambda one, *how: copied.append(one.where) or to_folder(one, *how)
+    )
+    organise(series, verdicts_of(series), out)
+    assert copied == ["later"]
+
+
+def test_a_place_behind_links_in_a_circle_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(RunError, match="cannot be followed"):
+        module.refuse_overlap(tmp_path / "loop", tmp_path / "in")
+
+
 # --- a tree that leaves the house
 
 

@@ -113,6 +113,24 @@ def test_corrections_made_before_lose_their_uids_and_stay_in_force(archive: Path
     assert label(tree) == "SWI"
 
 
+@pytest.mark.parametrize("switch", [[], ["--hide-origin"]])
+def test_a_correction_stays_with_its_series_when_another_has_the_uid_later(
+    switch: list[str], archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree, how = tmp_path / "tree", ["series", "organise", str(archive), "--model", "none", "--quiet", *switch]
+    how += ["--out", str(tree)]
+    (series,) = find(archive)
+    assert main([*how, "--corrections", str(corrected(tmp_path / "c.json", series.uid, "SWI"))]) == 0
+    place = str(pd.read_csv(tree / "index.csv")["path_out"][0])
+    put(archive / "other", mr(1, PatientID="P2", SeriesInstanceUID=series.uid, StudyInstanceUID=series.study))
+    for _ in range(2):  # the second call reads what the first one noted
+        capsys.readouterr()
+        main(how)
+        assert "corrections in force: 1" in capsys.readouterr().err
+        table = pd.read_csv(tree / "index.csv").set_index("path_out")
+        assert len(table) == 2 and table.loc[place, ["label", "source"]].tolist() == ["SWI", "person"]
+
+
 def test_the_picture_of_a_screenshot_is_not_in_the_sheet(archive: Path, tmp_path: Path) -> None:
     capture = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7", "Modality": "OT", "ConversionType": "WSD",
                "ImageType": ["DERIVED", "SECONDARY"]}  # fmt: skip
@@ -151,6 +169,9 @@ def test_a_picture_that_is_not_shown_has_its_true_reason(sop_class: str, why: st
         ("bad UID 1.2.3.4.5.6.", f"bad UID {hidden_uid('1.2.3.4.5.6')}."),
         ("MR.1.2.3.4.5.6.dcm", f"MR.{hidden_uid('1.2.3.4.5.6')}.dcm"),
         ("id_1.2.3.4.5.6_x", f"id_{hidden_uid('1.2.3.4.5.6')}_x"),
+        ("MR1.2.3.4.5.6.dcm", f"MR{hidden_uid('1.2.3.4.5.6')}.dcm"),
+        ("1.2.3.4.5.6a", f"{hidden_uid('1.2.3.4.5.6')}a"),
+        ("MR1.2.840.10008.1.2.4.90", "MR1.2.840.10008.1.2.4.90"),
         ("syntax 1.2.840.10008.1.2.4.90.", "syntax 1.2.840.10008.1.2.4.90."),
         ("MR.1.2.840.10008.1.2.4.90.dcm", "MR.1.2.840.10008.1.2.4.90.dcm"),
         ("odd uid ab-cd-ef-gh", f"odd uid {hidden_uid('ab-cd-ef-gh')}"),

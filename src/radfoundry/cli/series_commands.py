@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -242,10 +242,12 @@ def organise(args: Organise) -> int:
         )
         series = [item.series for item in found]
         ids = unique_ids(series)
+        carried = _carried(args, series, fixed)
+        fixed |= {one.uid: one for one in carried}
         verdicts = corrections.apply([item.verdict for item in found], fixed, ids)
         index = _placed(args, series, verdicts, known, bars)
     matched = [one for one in corrections.of_series(given, ids) if one is not None]
-    _keep(log, matched, known, hide_uids=args.hide_origin)
+    _keep(log, [*carried, *matched], known, hide_uids=args.hide_origin)
     sheet = _sheet(args.out / "sheet.html", index, found, verdicts, known)
     _say_what_was_written(args, index, sheet, there)
     _say_what_judged(args, model)
@@ -266,6 +268,19 @@ def organise(args: Organise) -> int:
             file=sys.stderr,
         )
     return 1 if failed or there.unreadable else 0
+
+
+def _carried(args: Organise, series: Sequence[Series], fixed: Mapping[str, Correction]) -> list[Correction]:
+    """Corrections of series that the tree knows again although others share their UID since."""
+    from radfoundry.series import corrections
+    from radfoundry.series.organise import earlier_uids
+
+    if not fixed or args.layout == "sheet":
+        return []
+    moved = earlier_uids(series, args.out, args.layout)
+    now, before = (corrections.of_series(fixed, list(ids)) for ids in (moved, moved.values()))
+    pairs = zip(moved, now, before, strict=True)
+    return [replace(old, uid=uid) for uid, new, old in pairs if old is not None and new is None]
 
 
 def _keep(log: Path, new: list[Correction], known: Labels, *, hide_uids: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -78,10 +79,20 @@ def _latest(corrections: Iterable[Correction]) -> dict[str, Correction]:
 
 def _lines(path: Path, text: str) -> list[tuple[int, Any]]:
     found = []
-    for row, line in enumerate(text.splitlines(), start=1):
+    for row, line in enumerate(_whole(text).splitlines(), start=1):
         if line.strip():
             found.append((row, _json(line, f"{path}, row {row}")))
     return found
+
+
+def _whole(text: str) -> str:
+    """Lines without a last one that has no end and is no JSON: the disk was full when it was written."""
+    whole, end, last = text.rpartition("\n")
+    try:
+        json.loads(last or "0")
+    except (ValueError, RecursionError):
+        return whole + end
+    return text
 
 
 def _exported(path: Path, text: str) -> list[tuple[int, Any]]:
@@ -185,12 +196,17 @@ def append(path: Path | str, corrections: Iterable[Correction], labels: Labels |
     with _locked(path):
         known = of_series(read_corrections(path, labels) if path.exists() else {}, [one.uid for one in given])
         new = [one for one, old in zip(given, known) if old is None or replace(old, uid=one.uid) != one]
-        with open(path, "a+b") as file:
-            if file.tell():
-                file.seek(-1, 2)
-                torn = file.read(1) != b"\n"
-                file.write(b"\n" if torn else b"")
-            file.write("".join(json.dumps(asdict(one)) + "\n" for one in new).encode())
+        text = path.read_text(encoding="utf-8-sig") if path.exists() else ""
+        kept = _whole(text)
+        size = (path.stat().st_size if path.exists() else 0) - len(text[len(kept) :].encode())
+        end = "" if not kept or kept.endswith("\n") else "\n"
+        try:
+            with open(path, "ab") as file:
+                file.truncate(size)
+                file.write((end + "".join(json.dumps(asdict(one)) + "\n" for one in new)).encode())
+        except OSError:  # half a line would run into the next one
+            os.truncate(path, size)
+            raise
     return len(new)
 
 

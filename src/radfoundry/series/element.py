@@ -16,10 +16,10 @@ LARGEST = 2**31 - 1
 """The largest whole number that DICOM can say (an IS)."""
 DIGITS = 12
 """Hexadecimal digits of a digest: 48 bits, so that a million of them meet once in five hundred archives."""
-UIDS = re.compile(r"(?<![^\W_])(?<!\d\.)(?!1\.2\.840\.10008\.)\d+(?:\.\d+){5,}(?![^\W_]|\.\d)")
+UIDS = re.compile(r"(?<!\d)(?<!\d\.)(?!1\.2\.840\.10008\.)\d+(?:\.\d+){5,}(?!\d|\.\d)")
 """Six numbers or more with dots between them, but not the UIDs that DICOM registers.
 
-Words may stand before and behind, parted by a dot, a blank or an underscore: "MR.1.2.3.4.5.6.dcm".
+Words may stand before and behind, parted from it or not: "MR1.2.3.4.5.6.dcm".
 """
 
 

@@ -99,12 +99,15 @@ def _key(file: DicomFile, where: str, subject: str) -> tuple[str, ...]:
 
 
 def _by_number(images: list[Placed]) -> list[tuple[str, list[Placed]]]:
-    """Images of one series UID by their series number; all as one where a number is missing."""
+    """Images of one series UID by their series number; all as one where a number is missing.
+
+    Named by it even where there is one: the name stays when another number joins later.
+    """
     parts: dict[int | None, list[Placed]] = defaultdict(list)
     for pair in images:
         parts[whole(pair[0], "SeriesNumber")].append(pair)
-    if len(parts) == 1 or None in parts:
-        return [("", images)] if images else []
+    if None in parts:
+        return [("", images)]
     return [(str(number), part) for number, part in parts.items()]
 
 

@@ -13,8 +13,9 @@ import contextlib
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -223,20 +224,26 @@ class Journal:
                 self._take(line)
 
     def follow(self, series: Sequence[Series], subjects: Sequence[str]) -> None:
-        """Know a series again that others share the UID with since, so that a digest stands behind it now.
+        """Know a series again whose UID got or lost a digest, since others share it now or no more.
 
         It is the one of the same subject and files, where no second one is. subjects: as paths name them.
         """
-        idents = {naming.series_key(one) for one in series}
+        idents = [naming.series_key(one) for one in series]
+        lost = {ident: entry for ident, entry in self.done.items() if ident not in set(idents)}
+        if not lost:
+            return
+        fresh: dict[tuple[str, str], list[str]] = {}
+        for one, subject, ident in zip(series, subjects, idents, strict=True):
+            if ident not in self.done:
+                fresh.setdefault((f"sub-{subject}", fingerprint(one)[0]), []).append(ident)
         found: dict[str, list[str]] = {}
-        for one, subject in zip(series, subjects, strict=True):
-            before = naming.series_key(replace(one, uid=one.uid.rpartition("-")[0]))
-            entry, now = self.done.get(before), naming.series_key(one)
-            if entry is None or before in idents or now in self.done:
-                continue
-            if f"sub-{subject}" in Path(entry.files[0]).parts and fingerprint(one)[0] == entry.digest:
-                found.setdefault(before, []).append(now)
-        self.renamed = [{"renamed": old, "to": new[0]} for old, new in found.items() if len(new) == 1]
+        for old, entry in lost.items():
+            subject = next((part for part in Path(entry.files[0]).parts if part.startswith("sub-")), "")
+            for new in fresh.get((subject, entry.digest), []):
+                found.setdefault(new, []).append(old)
+        once = [(old, new) for new, olds in found.items() if len(olds) == 1 for old in olds]
+        counts = Counter(old for old, _ in once)
+        self.renamed = [{"renamed": old, "to": new} for old, new in once if counts[old] == 1]
         for line in self.renamed:
             self._take(line)
 
@@ -298,12 +305,19 @@ class Journal:
             raise RunError(f"{path.parent} leads out of {self.out}. Remove that link, or pass a new folder")
         return path
 
+    def _no_folder(self, name: str) -> str:
+        """What is in the way of a file's folder, because it is none itself; "" where nothing is."""
+        above = [part for part in Path(name).parents if part != Path(".")]
+        there = (part for part in above if os.path.lexists(self.out / part))
+        return next((part.as_posix() for part in there if not (self.out / part).is_dir()), "")
+
     def _remove(self, files: Sequence[str]) -> None:
         """Take files of ours out of the tree, and folders that are empty then. The rest stays."""
         for name in files:
             path = self._inside(name)
             if not path.is_dir() or path.is_symlink():
-                path.unlink(missing_ok=True)
+                with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # it is not there
+                    path.unlink()
         for first in {(self.out / name).parent for name in files}:
             for folder in (first, *first.parents):
                 if folder == self.out or not folder.is_dir() or any(folder.iterdir()):
@@ -327,6 +341,8 @@ class Journal:
         own = set(old.files) if old else set()
         if taken := [name for name in files if name not in own and os.path.lexists(self._inside(name))]:
             raise ReadError(f"{taken[0]} is in the tree already, and not of this series. Move it away")
+        if blocked := next(filter(None, map(self._no_folder, files)), ""):
+            raise ReadError(f"{blocked} is in the tree already, and is no folder. Move it away")
         with explained(self.out):
             self._clear_aside()  # before it is begun: `_undo` takes what lies there for files of this series
         self._say(
@@ -367,9 +383,11 @@ class Journal:
         """Take back a placing that did not come to its end: new files out, those set aside back."""
         new, old = self.begun[ident], self.done.get(ident)
         back = {name: self.aside / str(k) for k, name in enumerate(old.files)} if old else {}
-        self._remove([name for name in new.files if name not in back or back[name].exists()])
-        for name, path in back.items():
-            if path.exists():
-                (self.out / name).parent.mkdir(parents=True, exist_ok=True)
-                os.rename(path, self.out / name)
+        try:
+            self._remove([name for name in new.files if name not in back or back[name].exists()])
+        finally:  # whatever happened to the new ones
+            for name, path in back.items():
+                if path.exists():
+                    (self.out / name).parent.mkdir(parents=True, exist_ok=True)
+                    os.rename(path, self.out / name)
         self._say({"void": ident})

@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from errno import EDQUOT, ENOSPC, EROFS
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -22,7 +22,7 @@ from radfoundry.series import bids, naming
 from radfoundry.series import labels as names
 from radfoundry.series.bids import TIMEOUT_S, Converted
 from radfoundry.series.find import fingerprint, instances, unique_ids
-from radfoundry.series.journal import Job, Journal, Layout, cannot_write, claimed, explained
+from radfoundry.series.journal import OWN, Job, Journal, Layout, cannot_write, claimed, explained
 from radfoundry.series.labels import Labels
 from radfoundry.series.origin import hidden, hidden_uid, without_origin
 from radfoundry.series.tree_files import write_tree_files
@@ -181,10 +181,26 @@ def _placed(job: Job, digest: str, journal: Journal) -> str:
     except (ReadError, MissingExtra) as error:
         return str(error)
     except OSError as error:
-        if error.errno in FULL:
+        if error.errno in FULL or job.ident in journal.begun:  # begun still: it could not be taken back
             raise cannot_write(journal.out, error) from error
-        return f"{job.series.where}: {error.strerror or type(error).__name__}. Check that it is still there"
+        what = error.filename or job.series.where
+        return f"{what}: {error.strerror or type(error).__name__}. Check that it is there and may be used"
     return ""
+
+
+def earlier_uids(series: Sequence[Series], out: Path, layout: Layout) -> dict[str, str]:
+    """Id of `find.unique_ids` -> UID that a tree knows the series by, where others share that UID since."""
+    if not (out / OWN / "journal.jsonl").is_file():
+        return {}
+    with claimed(out, layout, resume=True) as journal:
+        journal.follow(series, [subject for subject, _ in bids.sessions(series)])
+        known = {line["to"]: line["renamed"] for line in journal.renamed}
+    found = {}
+    for one, uid in zip(series, unique_ids(series), strict=True):
+        plain = one.uid.rpartition("-")[0]
+        if plain and known.get(naming.series_key(one)) == naming.series_key(replace(one, uid=plain)):
+            found[uid] = plain
+    return found
 
 
 # --- what goes where -------------------------------------------------------------------------------------
@@ -283,7 +299,10 @@ def refuse_overlap(out: Path | str, *inputs: Path | str) -> None:
 
     `out` may also be a file to write: inside the input it is refused as well.
     """
-    place = Path(out).resolve()
+    try:
+        place = Path(out).resolve()
+    except (OSError, RuntimeError) as cause:  # links in a circle
+        raise RunError(f"{out} cannot be followed: {cause}. Pass another place") from cause
     for folder in sorted({Path(folder).resolve() for folder in inputs}):
         if place.is_relative_to(folder) or folder.is_relative_to(place):
             raise RunError(
