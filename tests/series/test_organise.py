@@ -876,13 +876,15 @@ def test_of_series_alike_in_files_the_one_of_the_same_person_is_known_again(
 def test_a_uid_may_be_shared_by_ever_more_series_and_by_one_again(archive: Path, tmp_path: Path) -> None:
     series, out = find(archive), tmp_path / "out"
     first = {row["path_in"]: row["path_out"] for row in organise(series, verdicts_of(series), out).rows}
-    held = dict(first)
+    held, ids = dict(first), set()
     for folder, more in (("person", {"patient": "P2"}), ("number", {"SeriesNumber": 9})):
         write_image(archive / folder / "1.dcm", "1.2.4", 9, **more)  # type: ignore[arg-type]
         series = find(archive)
         rows = {row["path_in"]: row["path_out"] for row in organise(series, verdicts_of(series), out).rows}
         assert {name: rows[name] for name in held} == held
         held = rows
+        ids |= {one.uid for one in series if one.where == "study/s4"}
+    assert len(ids) == 1  # a correction that names it stays right
     fresh = tmp_path / "fresh"
     series = [one for one in find(archive) if one.where != "person"]
     verdicts = [replace(v, unsure=one.where == "number") for one, v in zip(series, verdicts_of(series))]
