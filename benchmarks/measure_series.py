@@ -16,6 +16,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from radfoundry.series.assess import assess
+from radfoundry.series.classify import classify_found
+from radfoundry.series.default import Recipe, make
+from radfoundry.series.examples import labelled
+from radfoundry.series.find import find
+from radfoundry.series.model import load
 from radfoundry.studies import mri_series
 
 HALVES = {"development": "dicom_series", "held-out": "dicom_mr"}
@@ -61,6 +67,26 @@ def main() -> None:
             )
             done = mri_series.run(config)
         print((done / "tables" / "arms.csv").read_text())
+    if args.half == "both":
+        coverage(root, args.model)
+
+
+def coverage(root: Path, folder: Path | None) -> None:
+    """Accuracy against the share that is decided without a person, over both halves, headers as they are."""
+    model = load(folder or make(Recipe(), Path("stores/series"), log=print))
+    found, truth = [], []
+    for name in HALVES.values():
+        table, _ = truth_of(root / name)
+        pairs = labelled(find(root / name), dict(zip(table["series_dir"], table["modality"], strict=True)))
+        said = {id(one.series): one for one in classify_found([one for one, _ in pairs], model)}
+        found += [said[id(one)] for one, _ in pairs]
+        truth += table.set_index("series_dir")["modality"].loc[[key for _, key in pairs]].tolist()
+    result = assess(found, truth)
+    sure = [item.verdict.label == label for item, label in zip(found, truth) if not item.verdict.unsure]
+    print(f"sure of {len(sure)} of {len(found)}, {sum(sure)} right")
+    for share in (0.25, 0.5, 0.75, 1.0):
+        row = result.coverage[result.coverage["coverage"] >= share - 1e-9].iloc[0]
+        print(f"surest {row['n']:.0f}: {row['accuracy']:.3f} ({row['low']:.3f} to {row['high']:.3f})")
 
 
 if __name__ == "__main__":
