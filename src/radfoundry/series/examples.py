@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, fields, replace
-from functools import partial
+from dataclasses import asdict, dataclass, fields, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,11 +46,9 @@ def from_phantoms(
     folder where chunks are kept. how: vendor, anatomy and corruption, as `phantom_series.draw_study` takes.
     """
     starts = list(range(0, studies, CHUNK))
-    work = partial(
-        _chunk, studies=studies, tags=tags, pixels=pixels, seed=seed, tower=tower, store=store, how=how
-    )
+    work = _Drawing(studies, tags, pixels, seed, tower, store, how)
     parts: list[Examples] = []
-    if workers > 1 and len(starts) > 1:
+    if workers > 1 and sum(not work.is_kept(start) for start in starts) > 1:
         # spawned: a fork after torch has made threads may hang
         with ProcessPoolExecutor(workers, get_context("spawn"), _one_thread) as pool:
             for part in pool.map(work, starts):
@@ -77,32 +74,54 @@ def _tell(progress: Progress | None, parts: Sequence[Examples], total: int) -> N
         progress(len(parts), total)
 
 
-def _chunk(
-    start: int, *, studies: int, tags: TagList, pixels: bool, seed: int, tower: str, store: Path | None,
-    how: Mapping[str, Any],
-) -> Examples:  # fmt: skip
-    from radfoundry.datasets import phantom_series
-    from radfoundry.encoders.weights import text_digest
+@dataclass(frozen=True)
+class _Drawing:
+    """Draws the chunk of studies that begins with a number; see `from_phantoms`."""
 
-    stop = min(start + CHUNK, studies)
-    name = text_digest(
-        CODE_VERSION,
-        phantom_series.CODE_VERSION,
-        tags,
-        pixels,
-        seed,
-        tower if pixels else "",
-        sorted(how.items()),
-    )
-    path = store / f"phantoms-{name[:16]}" / f"{start:06d}-{stop:06d}.npz" if store is not None else None
-    if path is not None and path.exists():
-        return read_examples(path)
-    found = Examples([], [], [], [], [])
-    for number in range(start, stop):
-        found = found + _of_study(number, tags, pixels, seed, tower, how)
-    if path is not None:
-        write_examples(path, found)
-    return found
+    studies: int
+    tags: TagList
+    pixels: bool
+    seed: int
+    tower: str
+    store: Path | None
+    how: Mapping[str, Any]
+
+    def __call__(self, start: int) -> Examples:
+        """The series of the chunk: read where they are kept, else drawn and kept."""
+        path = self.path(start)
+        if path is not None and path.exists():
+            return read_examples(path)
+        found = Examples([], [], [], [], [])
+        for number in range(start, self.stop(start)):
+            found = found + _of_study(number, self.tags, self.pixels, self.seed, self.tower, self.how)
+        if path is not None:
+            write_examples(path, found)
+        return found
+
+    def is_kept(self, start: int) -> bool:
+        path = self.path(start)
+        return path is not None and path.exists()
+
+    def stop(self, start: int) -> int:
+        return min(start + CHUNK, self.studies)
+
+    def path(self, start: int) -> Path | None:
+        """Where the chunk is kept; None without a store."""
+        from radfoundry.datasets import phantom_series
+        from radfoundry.encoders.weights import text_digest
+
+        if self.store is None:
+            return None
+        name = text_digest(
+            CODE_VERSION,
+            phantom_series.CODE_VERSION,
+            self.tags,
+            self.pixels,
+            self.seed,
+            self.tower if self.pixels else "",
+            sorted(self.how.items()),
+        )
+        return self.store / f"phantoms-{name[:16]}" / f"{start:06d}-{self.stop(start):06d}.npz"
 
 
 def _of_study(
