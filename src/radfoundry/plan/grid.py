@@ -279,7 +279,8 @@ def read_grid(path: Path) -> Grid:
         raise InputError(f"{path} is a folder. Give the YAML file of the grid, such as grid.yaml") from cause
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as cause:
         raise InputError(f"{path} is not readable as YAML: {' '.join(str(cause).split())}") from cause
-    for key in twice:
+    if twice:
+        key = twice[0]
         raise InputError(
             f"{path}: {key.where or 'the grid'} has {key.key!r} twice, in lines {key.first} and "
             f"{key.second}, and only the last would count. Join the two, or remove one"

@@ -204,8 +204,9 @@ def append(path: Path | str, corrections: Iterable[Correction], labels: Labels |
             with open(path, "ab") as file:
                 file.truncate(size)
                 file.write((end + "".join(json.dumps(asdict(one)) + "\n" for one in new)).encode())
-        except OSError:  # half a line would run into the next one
-            os.truncate(path, size)
+        except OSError:
+            with contextlib.suppress(OSError):  # half a line would run into the next one
+                os.truncate(path, size)
             raise
     return len(new)
 

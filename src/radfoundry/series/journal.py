@@ -229,7 +229,8 @@ class Journal:
         It is the one of the same subject and files, where no second one is. subjects: as paths name them.
         """
         idents = [naming.series_key(one) for one in series]
-        lost = {ident: entry for ident, entry in self.done.items() if ident not in set(idents)}
+        there = set(idents)
+        lost = {ident: entry for ident, entry in self.done.items() if ident not in there}
         if not lost:
             return
         fresh: dict[tuple[str, str], list[str]] = {}
