@@ -189,6 +189,30 @@ def test_cells_are_kept_and_equal_ones_are_run_once(tmp_path: Path) -> None:
     assert ablate(changed, grid, store=tmp_path, log=said.append).made == 2 * 3
 
 
+def test_an_interrupted_ablation_goes_on_from_the_cells_that_were_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases, said, run_group, calls = made(), [], ablation.run_group, []
+    grid = Grid({"made": FeatureSpec(), "noise": FeatureSpec()}, {"classifier": ("logistic", "lda")},
+                repeats=2, folds=3, shuffled_labels=False)  # fmt: skip
+    whole = ablate(cases, grid, log=lambda _: None)
+
+    def stopped(*task: object) -> list:
+        calls.append(task)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return run_group(*task)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as during, pytest.raises(KeyboardInterrupt):
+        during.setattr(ablation, "run_group", stopped)
+        ablate(cases, grid, store=tmp_path, log=said.append)
+    assert len(list(tmp_path.rglob("*.parquet"))) == 4  # two of the four groups, of two cells each
+    again = ablate(cases, grid, store=tmp_path, log=said.append)
+    assert "4 of 8 cells x repeats were on disk already" in said and again.made == 4
+    pd.testing.assert_frame_equal(again.folds, whole.folds)
+    pd.testing.assert_frame_equal(again.scores, whole.scores)
+
+
 def test_a_cell_scores_alike_whatever_else_is_in_the_grid(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

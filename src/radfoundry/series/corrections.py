@@ -45,11 +45,14 @@ class Correction:
         return joined(self.modality, self.kind)
 
 
-def read_corrections(path: Path | str, labels: Labels | None = None) -> dict[str, Correction]:
+def read_corrections(
+    path: Path | str, labels: Labels | None = None, *, own_log: bool = False
+) -> dict[str, Correction]:
     """Corrections by series UID, from corrections.json of a contact sheet or from corrections.jsonl.
 
-    Of several for one series the later wins. Raises InputError, naming the row, for a damaged or oversized
-    file, an unknown label, or a kind without `other`.
+    own_log: of a tree, whose last line may have been cut by a full disk; the call that wrote it failed, so it
+    is passed over. Of several for one series the later wins. Raises InputError, naming the row, for a damaged
+    or oversized file, an unknown label, or a kind without `other`.
     """
     path = Path(path)
     try:
@@ -63,6 +66,8 @@ def read_corrections(path: Path | str, labels: Labels | None = None) -> dict[str
         raise InputError(
             f"{path} could not be read: {cause}. Export it again from the contact sheet"
         ) from cause
+    if own_log:
+        text = _whole(text)
     entries = _lines(path, text) if path.suffix == ".jsonl" else _exported(path, text)
     known = labels or names.load()
     return _latest(_correction(entry, f"{path}, row {row}", known) for row, entry in entries)
@@ -79,14 +84,14 @@ def _latest(corrections: Iterable[Correction]) -> dict[str, Correction]:
 
 def _lines(path: Path, text: str) -> list[tuple[int, Any]]:
     found = []
-    for row, line in enumerate(_whole(text).splitlines(), start=1):
+    for row, line in enumerate(text.splitlines(), start=1):
         if line.strip():
             found.append((row, _json(line, f"{path}, row {row}")))
     return found
 
 
 def _whole(text: str) -> str:
-    """Lines without a last one that has no end and is no JSON: the disk was full when it was written."""
+    """The lines without a last one that has no end and is no JSON."""
     whole, end, last = text.rpartition("\n")
     try:
         json.loads(last or "0")
@@ -145,7 +150,7 @@ def in_force(
     Raises InputError as `read_corrections`.
     """
     log = Path(log)
-    earlier = read_corrections(log, labels) if log.is_file() else {}
+    earlier = read_corrections(log, labels, own_log=True) if log.is_file() else {}
     return _latest([*earlier.values(), *given.values()])
 
 
@@ -194,7 +199,8 @@ def append(path: Path | str, corrections: Iterable[Correction], labels: Labels |
     """
     path, given = Path(path), list(corrections)
     with _locked(path):
-        known = of_series(read_corrections(path, labels) if path.exists() else {}, [one.uid for one in given])
+        said = read_corrections(path, labels, own_log=True) if path.exists() else {}
+        known = of_series(said, [one.uid for one in given])
         new = [one for one, old in zip(given, known) if old is None or replace(old, uid=one.uid) != one]
         text = path.read_text(encoding="utf-8-sig") if path.exists() else ""
         kept = _whole(text)
@@ -218,7 +224,7 @@ def hide_uids(path: Path | str) -> None:
     """
     path = Path(path)
     with _locked(path):
-        lines = [entry for _, entry in _lines(path, path.read_text(encoding="utf-8-sig"))]
+        lines = [entry for _, entry in _lines(path, _whole(path.read_text(encoding="utf-8-sig")))]
         hidden = [line | {"uid": hidden_uid(line["uid"])} for line in lines]
         if hidden != lines:
             partial = path.with_name(f".{path.name}.partial")
